@@ -1,0 +1,5 @@
+//! The admin interface.
+
+mod settings;
+
+pub use settings::AdminSettings;

@@ -1,0 +1,34 @@
+//! Where the admin interface listens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::types::Secret;
+
+/// Where people, scrapers and commands reach a running node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminSettings {
+    /// TCP address; `None`: no TCP. GET only unless there is a token.
+    pub bind: Option<SocketAddr>,
+    /// Unix socket for everything; `None`: no socket.
+    pub socket: Option<PathBuf>,
+    /// Bearer token that permits writes over TCP.
+    pub token: Option<Secret>,
+}
+
+impl AdminSettings {
+    /// Loopback only: the page tells more than a stranger should know.
+    pub const BIND: &'static str = "127.0.0.1:9127";
+    /// Where systemd's RuntimeDirectory= puts it.
+    pub const SOCKET: &'static str = "/run/tandem/admin.sock";
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            bind: Self::BIND.parse().ok(),
+            socket: Some(PathBuf::from(Self::SOCKET)),
+            token: None,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! tandem: a Layer-4 TCP load balancer that is its own failover pair.
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod health;
+pub mod net;
+pub mod pool;
+pub mod proxy;
+pub mod types;

@@ -1,0 +1,3 @@
+//! The `tandem` binary: parse, run, exit.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sockets and codecs; knows nothing of balancing.

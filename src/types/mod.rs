@@ -1,0 +1,13 @@
+//! The words that cross module borders: values that cannot be wrong.
+
+mod address;
+mod name;
+mod reason;
+mod secret;
+mod weight;
+
+pub use address::{Address, AddressError};
+pub use name::{Name, NameError};
+pub use reason::{ConnectFailure, Reason};
+pub use secret::Secret;
+pub use weight::{Weight, WeightError};
