@@ -8,4 +8,5 @@ pub mod health;
 pub mod net;
 pub mod pool;
 pub mod proxy;
+pub mod relay;
 pub mod types;

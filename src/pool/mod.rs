@@ -1,8 +1,21 @@
-//! The data plane's whole view of the world.
+//! The data plane's whole view of the world: one immutable [`Snapshot`].
 
+mod alias;
+mod backend;
+mod counters;
+mod pick;
 mod settings;
+mod snapshot;
+mod state;
 
+pub use backend::{
+    Backend, BackendCells, BackendId, ListenerCells, ListenerLive, PoolCells, PoolLive,
+};
+pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
+pub use pick::{Asking, Pick, Turns};
 pub use settings::{
     BackendSettings, Keepalive, ListenerSettings, OnDead, Policy, PoolSettings, Protocol,
     ProxyVersion,
 };
+pub use snapshot::{BackendView, Door, ListenerId, ListenerView, PoolView, Snapshot};
+pub use state::BackendState;

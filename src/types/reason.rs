@@ -113,11 +113,14 @@ impl ConnectFailure {
     /// What `error`, returned by connect(2), means.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind::{ConnectionRefused, ConnectionReset, TimedOut};
-        match error.kind() {
-            // A reset during the handshake says the same as a refusal.
-            ConnectionRefused | ConnectionReset => Self::Refused,
-            TimedOut => Self::TimedOut,
-            _ => Self::Unreachable,
+        let kind = error.kind();
+        // A reset during the handshake says the same as a refusal.
+        if matches!(kind, ConnectionRefused | ConnectionReset) {
+            Self::Refused
+        } else if kind == TimedOut {
+            Self::TimedOut
+        } else {
+            Self::Unreachable
         }
     }
 

@@ -1,0 +1,242 @@
+//! A backend as the data plane knows it: who it is, and its live counters.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::counters::{Cell, Histogram, PerWorker};
+use crate::clock::Moment;
+use crate::types::{ConnectFailure, Name, Reason};
+
+/// Which backend, for the life of the process. A backend that keeps its pool,
+/// name and address over a reload keeps its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u64);
+
+/// One server behind us: identity and live counters. Its weight and state are
+/// in the [`Snapshot`](super::Snapshot).
+#[derive(Debug)]
+pub struct Backend {
+    /// Its number.
+    pub id: BackendId,
+    /// The pool it serves.
+    pub pool: Name,
+    /// Its name in the pool.
+    pub name: Name,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What workers count.
+    pub cells: PerWorker<BackendCells>,
+    active: AtomicU32,
+    suspect_until: AtomicU64,
+}
+
+/// What each worker counts of a backend.
+#[derive(Debug, Default)]
+pub struct BackendCells {
+    /// Connections made.
+    pub connections: Cell,
+    /// Bytes sent to it.
+    pub bytes_in: Cell,
+    /// Bytes received from it.
+    pub bytes_out: Cell,
+    /// Connections that could not be made, by [`ConnectFailure`].
+    pub connect_errors: [Cell; ConnectFailure::ALL.len()],
+}
+
+impl Backend {
+    /// For how long a backend is avoided, where another can serve, after a
+    /// connection to it failed: until the next probe has had its say.
+    pub const SUSPICION: Duration = Duration::from_secs(2);
+
+    /// A backend nobody has connected to yet.
+    pub fn new(id: BackendId, pool: Name, name: Name, address: SocketAddr, workers: usize) -> Self {
+        Self {
+            id,
+            pool,
+            name,
+            address,
+            cells: PerWorker::new(workers),
+            active: AtomicU32::new(0),
+            suspect_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Connections open or being made, of all workers.
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, if there are fewer than `limit` connections.
+    pub fn acquire(&self, limit: Option<u32>) -> bool {
+        let before = self.active.fetch_add(1, Ordering::Relaxed);
+        if limit.is_none_or(|limit| before < limit) {
+            return true;
+        }
+        self.release();
+        false
+    }
+
+    /// Gives a place back.
+    pub fn release(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection to it failed at `now`: avoid it for a while.
+    pub fn suspect(&self, now: Moment) {
+        self.suspect_until
+            .store((now + Self::SUSPICION).as_micros(), Ordering::Relaxed);
+    }
+
+    /// It has proved itself.
+    pub fn trust(&self) {
+        if self.suspect_until.load(Ordering::Relaxed) != 0 {
+            self.suspect_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is to be avoided where another can serve.
+    pub fn is_suspect(&self, now: Moment) -> bool {
+        now.as_micros() < self.suspect_until.load(Ordering::Relaxed)
+    }
+}
+
+/// Live counters of a pool.
+#[derive(Debug)]
+pub struct PoolLive {
+    /// What workers count.
+    pub cells: PerWorker<PoolCells>,
+    queued: AtomicU32,
+}
+
+/// What each worker counts of a pool.
+#[derive(Debug, Default)]
+pub struct PoolCells {
+    /// Time from connect(2) to an established connection.
+    pub connect_duration: Histogram,
+    /// Sessions that found nobody to serve them.
+    pub exhausted: Cell,
+    /// Attempts on another backend after a failed one.
+    pub retries: Cell,
+}
+
+impl PoolLive {
+    /// Counters at zero.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+            queued: AtomicU32::new(0),
+        }
+    }
+
+    /// Sessions that wait for a place, of all workers.
+    pub fn queued(&self) -> u32 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Joins the queue, if fewer than `limit` wait.
+    pub fn enqueue(&self, limit: u32) -> bool {
+        if self.queued.fetch_add(1, Ordering::Relaxed) < limit {
+            return true;
+        }
+        self.dequeue();
+        false
+    }
+
+    /// Leaves the queue.
+    pub fn dequeue(&self) {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Live counters of a listener.
+#[derive(Debug)]
+pub struct ListenerLive {
+    /// What workers count.
+    pub cells: PerWorker<ListenerCells>,
+    open: AtomicU32,
+}
+
+/// What each worker counts of a listener.
+#[derive(Debug, Default)]
+pub struct ListenerCells {
+    /// Connections accepted.
+    pub accepted: Cell,
+    /// Bytes from clients.
+    pub bytes_in: Cell,
+    /// Bytes to clients.
+    pub bytes_out: Cell,
+    /// How long finished connections lived.
+    pub duration: Histogram,
+    /// Finished connections, by [`Reason`].
+    pub finished: [Cell; Reason::ALL.len()],
+    /// Connections turned away at the door, by [`Reason`].
+    pub rejected: [Cell; Reason::ALL.len()],
+}
+
+impl ListenerLive {
+    /// Counters at zero.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            cells: PerWorker::new(workers),
+            open: AtomicU32::new(0),
+        }
+    }
+
+    /// Connections open now, of all workers.
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, if there are fewer than `limit` connections.
+    pub fn acquire(&self, limit: Option<u32>) -> bool {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        if limit.is_none_or(|limit| before < limit) {
+            return true;
+        }
+        self.release();
+        false
+    }
+
+    /// Gives a place back.
+    pub fn release(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend() -> Backend {
+        let name = Name::new("a").unwrap();
+        Backend::new(
+            BackendId(1),
+            name.clone(),
+            name,
+            "127.0.0.1:1".parse().unwrap(),
+            1,
+        )
+    }
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let backend = backend();
+        assert!(backend.acquire(Some(1)));
+        assert!(!backend.acquire(Some(1)));
+        assert_eq!(backend.active(), 1);
+        backend.release();
+        assert!(backend.acquire(Some(1)));
+    }
+
+    #[test]
+    fn suspicion_passes() {
+        let backend = backend();
+        let now = Moment::from_micros(5);
+        backend.suspect(now);
+        assert!(backend.is_suspect(now));
+        assert!(!backend.is_suspect(now + Backend::SUSPICION));
+        backend.trust();
+        assert!(!backend.is_suspect(now));
+    }
+}

@@ -1,0 +1,153 @@
+//! The immutable present: what the workers see of the world, built whole.
+
+use std::sync::Arc;
+
+use super::alias::Alias;
+use super::backend::{Backend, ListenerLive, PoolLive};
+use super::settings::{ListenerSettings, PoolSettings};
+use super::state::BackendState;
+use crate::types::Name;
+
+/// Which listener, for the life of the process. A listener that keeps its name
+/// over a reload keeps its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u64);
+
+/// Everything a worker knows. Replaced as a whole, never changed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows with each snapshot.
+    pub generation: u64,
+    /// The listeners, in the order of the file.
+    pub listeners: Vec<ListenerView>,
+    /// The pools, in the order of the file.
+    pub pools: Vec<Arc<PoolView>>,
+}
+
+impl Snapshot {
+    /// The listener with this number, if it still exists.
+    pub fn listener(&self, id: ListenerId) -> Option<&ListenerView> {
+        self.listeners.iter().find(|view| view.door.id == id)
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &Name) -> Option<&Arc<PoolView>> {
+        self.pools.iter().find(|pool| pool.settings.name == *name)
+    }
+}
+
+/// A listener and the pool that serves it now.
+#[derive(Clone, Debug)]
+pub struct ListenerView {
+    /// What a session keeps of its listener for life.
+    pub door: Arc<Door>,
+    /// The pool, with its backends of this moment.
+    pub pool: Arc<PoolView>,
+}
+
+/// What a session keeps of its listener for life: settings and counters, but
+/// not the backends, so that old sessions do not keep old worlds in memory.
+#[derive(Debug)]
+pub struct Door {
+    /// Which listener.
+    pub id: ListenerId,
+    /// Its settings when the session began.
+    pub listener: Arc<ListenerSettings>,
+    /// Its pool's settings when the session began.
+    pub pool: Arc<PoolSettings>,
+    /// Its counters.
+    pub live: Arc<ListenerLive>,
+    /// Its pool's counters.
+    pub pool_live: Arc<PoolLive>,
+}
+
+/// A pool at this moment.
+#[derive(Debug)]
+pub struct PoolView {
+    /// The rules of its use.
+    pub settings: Arc<PoolSettings>,
+    /// Its counters.
+    pub live: Arc<PoolLive>,
+    /// Its backends, in the order of the file.
+    pub backends: Vec<BackendView>,
+    /// Those that may be chosen, tier by tier.
+    pub(super) tiers: Vec<Tier>,
+    /// Whether the dead are used too, because too few live.
+    pub panic: bool,
+}
+
+/// A backend at this moment.
+#[derive(Clone, Debug)]
+pub struct BackendView {
+    /// Who it is.
+    pub backend: Arc<Backend>,
+    /// What is known of it.
+    pub state: BackendState,
+    /// The configured weight.
+    pub weight: u32,
+    /// The weight now, in thousandths of a unit; 0: not to be chosen.
+    pub effective: u32,
+    /// Lower tiers are used first.
+    pub tier: u8,
+    /// Connections at the same time.
+    pub max_connections: Option<u32>,
+}
+
+/// The backends of one tier that may be chosen.
+#[derive(Debug)]
+pub(super) struct Tier {
+    /// Indices into [`PoolView::backends`].
+    pub(super) members: Vec<u32>,
+    pub(super) alias: Alias,
+}
+
+impl PoolView {
+    /// A pool with the tiers built from the backends' effective weights.
+    pub fn new(
+        settings: Arc<PoolSettings>,
+        live: Arc<PoolLive>,
+        backends: Vec<BackendView>,
+        panic: bool,
+    ) -> Self {
+        let mut levels: Vec<u8> = backends.iter().map(|b| b.tier).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        let tiers = levels
+            .into_iter()
+            .filter_map(|level| Tier::new(&backends, level))
+            .collect();
+        Self {
+            settings,
+            live,
+            backends,
+            tiers,
+            panic,
+        }
+    }
+
+    /// How many backends may be chosen.
+    pub fn usable(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.members.len()).sum()
+    }
+}
+
+impl Tier {
+    fn new(backends: &[BackendView], level: u8) -> Option<Self> {
+        let members: Vec<u32> = (0u32..)
+            .zip(backends)
+            .filter(|(_, b)| b.tier == level && b.effective > 0)
+            .map(|(i, _)| i)
+            .collect();
+        if members.is_empty() {
+            return None;
+        }
+        let weights: Vec<u32> = members
+            .iter()
+            .map(|&i| backends[i as usize].effective)
+            .collect();
+        Some(Self {
+            alias: Alias::new(&weights),
+            members,
+        })
+    }
+}
