@@ -15,7 +15,8 @@ pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
 pub use pick::{Asking, Pick, Turns};
 pub use settings::{
     BackendSettings, Keepalive, ListenerSettings, OnDead, Policy, PoolSettings, Protocol,
-    ProxyVersion,
 };
 pub use snapshot::{BackendView, Door, ListenerId, ListenerView, PoolView, Snapshot};
 pub use state::BackendState;
+
+pub use crate::types::ProxyVersion;

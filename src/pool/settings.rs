@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::types::{Address, Name, Weight};
+use crate::types::{Address, Name, ProxyVersion, Weight};
 
 /// An address we accept on and the pool it feeds.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,15 +154,6 @@ pub enum OnDead {
     /// They are reset, so that clients reconnect to a living one.
     #[default]
     Reset,
-}
-
-/// The version of the PROXY protocol that backends are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// The line of text.
-    V1,
-    /// The binary header.
-    V2,
 }
 
 /// TCP keepalive: first probe after `idle`, then each `interval`, dead after

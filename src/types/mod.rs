@@ -2,12 +2,14 @@
 
 mod address;
 mod name;
+mod proxy_version;
 mod reason;
 mod secret;
 mod weight;
 
 pub use address::{Address, AddressError};
 pub use name::{Name, NameError};
+pub use proxy_version::ProxyVersion;
 pub use reason::{ConnectFailure, Reason};
 pub use secret::Secret;
 pub use weight::{Weight, WeightError};
