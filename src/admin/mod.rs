@@ -1,5 +1,44 @@
-//! The admin interface.
+//! The admin interface: HTTP over a unix socket and over TCP.
 
+mod open;
+mod problem;
+mod routes;
+mod serve;
 mod settings;
 
+use std::pin::Pin;
+
+use crate::status::Status;
+
+pub use open::OpenError;
+pub use serve::{MAX_CONNECTIONS, Server};
 pub use settings::AdminSettings;
+
+/// What the admin interface may ask of the process. It knows nothing else of
+/// it.
+pub trait Node: Send + Sync {
+    /// The node for people.
+    fn status(&self) -> Status;
+    /// The node for Prometheus.
+    fn metrics(&self) -> Result<String, String>;
+    /// The configuration in force, secrets masked.
+    fn config(&self) -> serde_json::Value;
+    /// Whether the listeners are bound and every backend has been probed.
+    fn is_ready(&self) -> bool;
+    /// Reads the configuration again; says what that changes.
+    fn reload(
+        &self,
+        dry_run: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, ReloadError>> + Send + '_>>;
+}
+
+/// Why a reload changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is broken, or a socket could not be opened.
+    #[error("{0}")]
+    Refused(String),
+    /// The process ends.
+    #[error("the process is stopping")]
+    Stopping,
+}

@@ -1,5 +1,8 @@
 //! Sockets and codecs; knows nothing of balancing.
 
+pub mod dial;
 pub mod http1;
+pub mod listen;
 pub mod mysql;
 pub mod proxy_header;
+pub mod tune;

@@ -2,6 +2,7 @@
 
 mod alias;
 mod backend;
+mod board;
 mod counters;
 mod pick;
 mod settings;
@@ -11,6 +12,7 @@ mod state;
 pub use backend::{
     Backend, BackendCells, BackendId, ListenerCells, ListenerLive, PoolCells, PoolLive,
 };
+pub use board::{Board, Delta, Wanted};
 pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
 pub use pick::{Asking, Pick, Turns};
 pub use settings::{

@@ -25,6 +25,7 @@ fn pool(policy: Policy, members: &[(u32, u8, Option<u32>)]) -> PoolView {
                     1,
                 )),
                 state: BackendState::Up { ramp_from: None },
+                since: Moment::START,
                 weight,
                 effective: weight * 1000,
                 tier,

@@ -6,6 +6,7 @@ use super::alias::Alias;
 use super::backend::{Backend, ListenerLive, PoolLive};
 use super::settings::{ListenerSettings, PoolSettings};
 use super::state::BackendState;
+use crate::clock::Moment;
 use crate::types::Name;
 
 /// Which listener, for the life of the process. A listener that keeps its name
@@ -83,6 +84,8 @@ pub struct BackendView {
     pub backend: Arc<Backend>,
     /// What is known of it.
     pub state: BackendState,
+    /// Since when.
+    pub since: Moment,
     /// The configured weight.
     pub weight: u32,
     /// The weight now, in thousandths of a unit; 0: not to be chosen.

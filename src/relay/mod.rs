@@ -38,8 +38,12 @@ impl Stream for mio::net::TcpStream {
 pub struct Direction {
     /// Read, but not yet taken by the sink.
     pending: Option<Box<Pending>>,
-    /// Bytes that the sink has taken, without the prefix.
+    /// Bytes that the sink has taken.
     moved: u64,
+    /// How many of those were, or will be, a header of our own.
+    own: u64,
+    /// The sink did not keep up last time: read less at once.
+    stalled: bool,
     /// The source has said that it is done.
     ended: bool,
     /// The sink has been told so.
@@ -65,9 +69,20 @@ pub enum Turn {
     SinkBroke(io::Error),
 }
 
+/// What is read at once for a sink that does not keep up: the rest that it
+/// leaves is what a slow reader costs.
+const STALLED_CHUNK: usize = 16 * 1024;
+
 impl Direction {
-    /// Puts `bytes` in front of what the source will say: a PROXY header, or
-    /// what was read of the stream before the relay began.
+    /// Puts a header of our own in front of what the source says; it is not
+    /// counted as moved.
+    pub fn header(&mut self, bytes: &[u8]) {
+        self.prefix(bytes);
+        self.own += bytes.len() as u64;
+    }
+
+    /// Puts `bytes` in front of what the source will say: what was read of the
+    /// stream before the relay began.
     pub fn prefix(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -87,9 +102,9 @@ impl Direction {
             .map_or(&[], |pending| &pending.bytes[pending.at..])
     }
 
-    /// Bytes that the sink has taken.
+    /// Bytes of the source that the sink has taken.
     pub fn moved(&self) -> u64 {
-        self.moved
+        self.moved.saturating_sub(self.own)
     }
 
     /// Whether the source is done.
@@ -137,7 +152,12 @@ impl Direction {
             if left == 0 {
                 return Turn::Spent;
             }
-            let room = scratch.len().min(left);
+            let most = if self.stalled {
+                STALLED_CHUNK
+            } else {
+                scratch.len()
+            };
+            let room = most.min(scratch.len()).min(left);
             match source.read(&mut scratch[..room]) {
                 Ok(0) => self.ended = true,
                 Ok(got) => {
@@ -192,7 +212,8 @@ impl Direction {
                 Err(error) => return Some(error),
             }
         }
-        if at < bytes.len() {
+        self.stalled = at < bytes.len();
+        if self.stalled {
             self.pending = Some(Box::new(Pending {
                 bytes: bytes[at..].to_vec(),
                 at: 0,

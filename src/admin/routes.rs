@@ -1,0 +1,180 @@
+//! What can be asked, and the answers.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::problem::Problem;
+use super::{Node, ReloadError};
+use crate::types::Secret;
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// Over TCP: whoever reaches the port may read.
+    Tcp,
+    /// Over the unix socket: its file mode is the guard.
+    Unix,
+}
+
+type Shared = Arc<dyn Node>;
+
+/// Every route. `token` permits writes over TCP.
+pub(super) fn router(node: Shared, token: Option<Secret>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .route("/readyz", get(readyz))
+        .route("/v1/config", get(config))
+        .route("/v1/pools", get(pools))
+        .route("/v1/pools/{pool}", get(pool))
+        .route("/v1/pools/{pool}/{backend}", get(backend))
+        .route("/v1/reload", post(reload))
+        .route("/v1/status", get(status))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(token, guard))
+        .with_state(node)
+}
+
+/// Reading is free for whoever gets here; writing over TCP needs the token.
+async fn guard(
+    State(token): State<Option<Secret>>,
+    Extension(via): Extension<Via>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read || via == Via::Unix {
+        return next.run(request).await;
+    }
+    let Some(token) = token else {
+        let detail = "writes over TCP need admin.token in lb.yaml; use the unix socket";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    };
+    if is_authorized(request.headers(), &token) {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "send the token of lb.yaml: `Authorization: Bearer TOKEN`",
+    );
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (challenge, problem).into_response()
+}
+
+fn is_authorized(headers: &HeaderMap, token: &Secret) -> bool {
+    let sent = headers.get(header::AUTHORIZATION);
+    let sent = sent.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    sent.is_some_and(|sent| verify_slices_are_equal(sent, token.expose().as_bytes()).is_ok())
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(node): State<Shared>) -> Response {
+    if node.is_ready() {
+        "ready\n".into_response()
+    } else {
+        let detail = "not every backend has been probed yet";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+    }
+}
+
+async fn metrics(State(node): State<Shared>) -> Response {
+    match node.metrics() {
+        Ok(text) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(why) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
+    }
+}
+
+async fn status(State(node): State<Shared>) -> Response {
+    Json(node.status()).into_response()
+}
+
+async fn config(State(node): State<Shared>) -> Response {
+    Json(node.config()).into_response()
+}
+
+async fn pools(State(node): State<Shared>) -> Response {
+    Json(json!({ "pools": node.status().pools })).into_response()
+}
+
+async fn pool(State(node): State<Shared>, Path(name): Path<String>) -> Response {
+    let pools = node.status().pools;
+    match pools.into_iter().find(|pool| pool.name == name) {
+        Some(pool) => Json(pool).into_response(),
+        None => no_pool(&name).into_response(),
+    }
+}
+
+async fn backend(
+    State(node): State<Shared>,
+    Path((name, backend)): Path<(String, String)>,
+) -> Response {
+    let pools = node.status().pools;
+    let Some(pool) = pools.into_iter().find(|pool| pool.name == name) else {
+        return no_pool(&name).into_response();
+    };
+    let mut backends = pool.backends.into_iter();
+    match backends.find(|it| it.name == backend) {
+        Some(backend) => Json(backend).into_response(),
+        None => {
+            let detail = format!("pool {name:?} has no backend {backend:?}");
+            Problem::new(StatusCode::NOT_FOUND, detail).into_response()
+        }
+    }
+}
+
+fn no_pool(name: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no pool {name:?}"))
+}
+
+#[derive(Deserialize)]
+struct ReloadQuery {
+    #[serde(default)]
+    dry_run: Option<String>,
+}
+
+async fn reload(State(node): State<Shared>, Query(query): Query<ReloadQuery>) -> Response {
+    let dry_run = match query.dry_run.as_deref() {
+        None | Some("0" | "false") => false,
+        Some("" | "1" | "true") => true,
+        Some(other) => {
+            let detail = format!("dry_run is 0 or 1, not {other:?}");
+            return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
+        }
+    };
+    match node.reload(dry_run).await {
+        Ok(changes) => Json(json!({ "dry_run": dry_run, "changes": changes })).into_response(),
+        Err(ReloadError::Refused(why)) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).into_response()
+        }
+        Err(error @ ReloadError::Stopping) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
+        }
+    }
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!("there is nothing at {:?}", request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let (method, path) = (request.method(), request.uri().path());
+    let detail = format!("{path:?} does not take {method}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+}

@@ -1,0 +1,205 @@
+//! From probe results to a verdict: rise, fall, and what lies between. Pure.
+
+use super::Timing;
+use crate::clock::Moment;
+use crate::pool::BackendState;
+
+/// What a probe, or a real connection, says of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Alive, and asking for no new connections.
+    Drain,
+    /// Not alive.
+    Fail,
+    /// Alive and ready.
+    Pass,
+    /// Alive, and full.
+    Saturated,
+}
+
+/// What is known of a backend, and how sure that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    state: BackendState,
+    /// Signs in a row that speak against `state`.
+    against: u32,
+    /// Whether the process is just starting: then everybody is new, and nobody
+    /// has to be spared.
+    is_cold_start: bool,
+}
+
+impl Health {
+    /// A backend that has not been probed. `is_cold_start` says that its
+    /// neighbours have not been either.
+    pub const fn new(is_cold_start: bool) -> Self {
+        Self {
+            state: BackendState::Starting,
+            against: 0,
+            is_cold_start,
+        }
+    }
+
+    /// What it is found to be.
+    pub const fn state(&self) -> BackendState {
+        self.state
+    }
+
+    /// Whether some signs speak against the verdict: then probes come faster.
+    pub const fn is_in_doubt(&self) -> bool {
+        self.against > 0
+    }
+
+    /// Takes note of `sign`; says whether the state has changed.
+    pub fn observe(&mut self, sign: Sign, timing: &Timing, now: Moment) -> bool {
+        let before = self.state;
+        match before {
+            // The first probe decides alone: whoever waits for a new backend
+            // has waited enough.
+            BackendState::Starting if sign == Sign::Fail => self.become_down(),
+            BackendState::Starting => self.become_alive(sign, now),
+            BackendState::Down if sign == Sign::Fail => self.against = 0,
+            BackendState::Down => {
+                self.against += 1;
+                if self.against >= timing.rise {
+                    self.become_alive(sign, now);
+                }
+            }
+            BackendState::Up { .. } | BackendState::Drain | BackendState::Saturated => {
+                if sign == Sign::Fail {
+                    self.against += 1;
+                    if self.against >= timing.fall {
+                        self.become_down();
+                    }
+                } else {
+                    self.become_alive(sign, now);
+                }
+            }
+        }
+        before != self.state
+    }
+
+    fn become_down(&mut self) {
+        self.state = BackendState::Down;
+        self.against = 0;
+        self.is_cold_start = false;
+    }
+
+    fn become_alive(&mut self, sign: Sign, now: Moment) {
+        self.against = 0;
+        self.state = match (sign, self.state) {
+            (Sign::Pass, BackendState::Up { ramp_from }) => BackendState::Up { ramp_from },
+            // Full a moment ago means warm.
+            (Sign::Pass, BackendState::Saturated) => BackendState::Up { ramp_from: None },
+            (Sign::Pass, BackendState::Starting) if self.is_cold_start => {
+                BackendState::Up { ramp_from: None }
+            }
+            (Sign::Pass, BackendState::Starting | BackendState::Drain | BackendState::Down) => {
+                BackendState::Up {
+                    ramp_from: Some(now),
+                }
+            }
+            (Sign::Drain, _) => BackendState::Drain,
+            (Sign::Saturated, _) => BackendState::Saturated,
+            (Sign::Fail, state) => state,
+        };
+        self.is_cold_start = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Moment = Moment::from_micros(9);
+
+    fn timing(rise: u32, fall: u32) -> Timing {
+        Timing {
+            rise,
+            fall,
+            ..Timing::default()
+        }
+    }
+
+    fn after(health: &mut Health, signs: &[Sign]) -> &'static str {
+        for sign in signs {
+            health.observe(*sign, &timing(2, 3), NOW);
+        }
+        health.state().as_str()
+    }
+
+    #[test]
+    fn a_new_backend_waits_for_its_first_probe_and_for_no_second() {
+        let mut health = Health::new(true);
+        assert_eq!(after(&mut health, &[]), "starting");
+        assert!(health.observe(Sign::Pass, &timing(2, 3), NOW));
+        assert_eq!(health.state(), BackendState::Up { ramp_from: None });
+        assert_eq!(after(&mut Health::new(true), &[Sign::Fail]), "down");
+    }
+
+    #[test]
+    fn who_joins_a_running_pool_ramps_up() {
+        let mut health = Health::new(false);
+        health.observe(Sign::Pass, &timing(2, 3), NOW);
+        let ramp_from = Some(NOW);
+        assert_eq!(health.state(), BackendState::Up { ramp_from });
+    }
+
+    #[test]
+    fn fall_failures_in_a_row_kill_and_rise_passes_in_a_row_revive() {
+        use Sign::{Fail, Pass};
+        let mut health = Health::new(true);
+        assert_eq!(
+            after(&mut health, &[Pass, Fail, Fail, Pass, Fail, Fail]),
+            "up"
+        );
+        assert!(health.is_in_doubt());
+        assert_eq!(after(&mut health, &[Fail]), "down");
+        assert!(!health.is_in_doubt());
+        assert_eq!(after(&mut health, &[Pass, Fail, Pass]), "down");
+        assert_eq!(after(&mut health, &[Pass]), "up");
+    }
+
+    #[test]
+    fn drained_and_saturated_are_alive() {
+        use Sign::{Drain, Fail, Pass, Saturated};
+        let mut health = Health::new(true);
+        assert_eq!(after(&mut health, &[Pass, Drain]), "drain");
+        assert_eq!(after(&mut health, &[Fail, Fail]), "drain");
+        assert_eq!(after(&mut health, &[Saturated]), "saturated");
+        assert_eq!(after(&mut health, &[Pass]), "up");
+        assert_eq!(after(&mut health, &[Fail, Fail, Fail]), "down");
+        assert_eq!(after(&mut health, &[Pass, Drain]), "drain");
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_dies_sooner_than_fall_nor_lives_sooner_than_rise(
+            signs in prop::collection::vec(prop::sample::select(vec![
+                Sign::Pass, Sign::Fail, Sign::Drain, Sign::Saturated,
+            ]), 0..200),
+            rise in 1u32..5,
+            fall in 1u32..5,
+        ) {
+            let timing = timing(rise, fall);
+            let mut health = Health::new(true);
+            let (mut fails, mut lives, mut first) = (0, 0, true);
+            for sign in signs {
+                let was = health.state();
+                if sign == Sign::Fail { fails += 1; lives = 0 } else { lives += 1; fails = 0 }
+                health.observe(sign, &timing, NOW);
+                if !first {
+                    if was.is_alive() && !health.state().is_alive() {
+                        prop_assert!(fails >= fall);
+                    }
+                    if !was.is_alive() && health.state().is_alive() {
+                        prop_assert!(lives >= rise);
+                    }
+                }
+                first = false;
+                prop_assert!(!health.state().is_alive() || fails < fall);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Sockets that connect, without waiting for it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What became of a connect(2) so far.
+#[derive(Debug)]
+pub enum Dialed {
+    /// It is established.
+    Connected(TcpStream),
+    /// It is under way; the socket turns writable or fails.
+    Connecting(TcpStream),
+}
+
+/// Begins to connect to `address`.
+pub fn start(address: SocketAddr) -> io::Result<Dialed> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_tcp_nodelay(true)?;
+    let outcome = socket.connect(&address.into());
+    let stream = TcpStream::from_std(socket.into());
+    match outcome {
+        Ok(()) => Ok(Dialed::Connected(stream)),
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+            Ok(Dialed::Connecting(stream))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `error` says that this process, or the system, is out of file
+/// descriptors or of memory for sockets.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+            .iter()
+            .any(|errno| errno.raw_os_error() == code)
+    })
+}

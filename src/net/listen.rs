@@ -1,0 +1,63 @@
+//! Sockets that accept.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A listening socket on `address` that others of this process may share.
+///
+/// IPv6 sockets take IPv6 only: an IPv4 client never shows up as
+/// `::ffff:192.0.2.1`. `TCP_NODELAY` is set and is inherited by what it
+/// accepts.
+pub fn shared(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = open(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Fails if somebody else listens on `address`: sharing a port is for the
+/// workers of one process, and two processes must never split the traffic by
+/// accident.
+pub fn check_free(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    open(address)?.bind(&address.into())
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for the TIME_WAITs of its former life.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_and_strangers_see_it_taken() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let first = shared(any, 16).unwrap();
+        let address = first.local_addr().unwrap();
+        let _second = shared(address, 16).unwrap();
+        assert_eq!(
+            check_free(address).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        assert!(check_free(any).is_ok());
+    }
+}

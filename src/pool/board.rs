@@ -1,0 +1,342 @@
+//! The single writer of the world: settings and verdicts in, [`Snapshot`]s
+//! out. Pure: the task around it is in `app`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backend::{Backend, BackendId, ListenerLive, PoolLive};
+use super::settings::{BackendSettings, ListenerSettings, PoolSettings};
+use super::snapshot::{BackendView, Door, ListenerId, ListenerView, PoolView, Snapshot};
+use super::state::BackendState;
+use crate::clock::Moment;
+use crate::types::Name;
+
+/// How often ramping weights are computed anew, at the most.
+const RAMP_STEP: Duration = Duration::from_millis(250);
+
+/// Everything that a snapshot is made of.
+#[derive(Debug)]
+pub struct Board {
+    workers: usize,
+    generation: u64,
+    last_id: u64,
+    listeners: Vec<Listener>,
+    pools: Vec<Pool>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    id: ListenerId,
+    settings: Arc<ListenerSettings>,
+    live: Arc<ListenerLive>,
+    door: Option<Arc<Door>>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    settings: Arc<PoolSettings>,
+    live: Arc<PoolLive>,
+    members: Vec<Member>,
+    /// The view made last, as long as nothing has changed.
+    view: Option<Arc<PoolView>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    backend: Arc<Backend>,
+    settings: BackendSettings,
+    state: BackendState,
+    /// When it came into that state.
+    since: Moment,
+}
+
+/// A pool as it is to be: its settings, and where its backends are now.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The settings.
+    pub settings: PoolSettings,
+    /// The address of each backend, in the order of the settings.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What a new configuration means for those who watch over sockets and probes.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// Backends that are new.
+    pub added: Vec<Arc<Backend>>,
+    /// Backends that are gone, each with the drain timeout of its pool.
+    pub removed: Vec<(Arc<Backend>, Option<Duration>)>,
+    /// Listeners that are gone.
+    pub closed: Vec<ListenerId>,
+}
+
+impl Board {
+    /// An empty world for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            generation: 0,
+            last_id: 0,
+            listeners: Vec::new(),
+            pools: Vec::new(),
+        }
+    }
+
+    /// Takes new settings. Whoever keeps pool, name and address keeps health,
+    /// counters and sessions.
+    pub fn configure(
+        &mut self,
+        listeners: &[ListenerSettings],
+        pools: &[Wanted],
+        now: Moment,
+    ) -> Delta {
+        let mut delta = Delta::default();
+        let mut old_pools = std::mem::take(&mut self.pools);
+        for wanted in pools {
+            let old = old_pools
+                .iter()
+                .position(|pool| pool.settings.name == wanted.settings.name)
+                .map(|at| old_pools.swap_remove(at));
+            let pool = self.renew_pool(old, wanted, now, &mut delta);
+            self.pools.push(pool);
+        }
+        for pool in old_pools {
+            let timeout = pool.settings.drain_timeout;
+            let gone = pool.members.into_iter();
+            delta.removed.extend(gone.map(|it| (it.backend, timeout)));
+        }
+        let mut old_listeners = std::mem::take(&mut self.listeners);
+        for settings in listeners {
+            let old = old_listeners
+                .iter()
+                .position(|listener| listener.settings.name == settings.name)
+                .map(|at| old_listeners.swap_remove(at));
+            let listener = self.renew_listener(old, settings);
+            self.listeners.push(listener);
+        }
+        delta.closed = old_listeners.into_iter().map(|it| it.id).collect();
+        delta
+    }
+
+    fn renew_pool(
+        &mut self,
+        old: Option<Pool>,
+        wanted: &Wanted,
+        now: Moment,
+        delta: &mut Delta,
+    ) -> Pool {
+        let mut pool = match old {
+            Some(mut pool) => {
+                if *pool.settings != wanted.settings {
+                    pool.settings = Arc::new(wanted.settings.clone());
+                }
+                pool
+            }
+            None => Pool {
+                settings: Arc::new(wanted.settings.clone()),
+                live: Arc::new(PoolLive::new(self.workers)),
+                members: Vec::new(),
+                view: None,
+            },
+        };
+        pool.view = None;
+        let mut old_members = std::mem::take(&mut pool.members);
+        for (settings, address) in wanted.settings.backends.iter().zip(&wanted.addresses) {
+            let kept = old_members
+                .iter()
+                .position(|it| it.backend.name == settings.name && it.backend.address == *address)
+                .map(|at| old_members.swap_remove(at));
+            let (backend, state, since) = match kept {
+                Some(member) => (member.backend, member.state, member.since),
+                None => {
+                    let name = &wanted.settings.name;
+                    let backend = self.new_backend(name, &settings.name, *address);
+                    delta.added.push(Arc::clone(&backend));
+                    (backend, BackendState::Starting, now)
+                }
+            };
+            pool.members.push(Member {
+                backend,
+                settings: settings.clone(),
+                state,
+                since,
+            });
+        }
+        let timeout = pool.settings.drain_timeout;
+        let gone = old_members.into_iter();
+        delta.removed.extend(gone.map(|it| (it.backend, timeout)));
+        pool
+    }
+
+    fn new_backend(&mut self, pool: &Name, name: &Name, address: SocketAddr) -> Arc<Backend> {
+        self.last_id += 1;
+        let id = BackendId(self.last_id);
+        let (pool, name) = (pool.clone(), name.clone());
+        Arc::new(Backend::new(id, pool, name, address, self.workers))
+    }
+
+    fn renew_listener(&mut self, old: Option<Listener>, settings: &ListenerSettings) -> Listener {
+        match old {
+            Some(mut listener) => {
+                if *listener.settings != *settings {
+                    listener.settings = Arc::new(settings.clone());
+                }
+                listener
+            }
+            None => {
+                self.last_id += 1;
+                Listener {
+                    id: ListenerId(self.last_id),
+                    settings: Arc::new(settings.clone()),
+                    live: Arc::new(ListenerLive::new(self.workers)),
+                    door: None,
+                }
+            }
+        }
+    }
+
+    /// A prober has found a backend to be in `state`. Returns what it was, or
+    /// `None` if it is gone.
+    pub fn set_state(
+        &mut self,
+        id: BackendId,
+        state: BackendState,
+        now: Moment,
+    ) -> Option<BackendState> {
+        for pool in &mut self.pools {
+            if let Some(member) = pool.members.iter_mut().find(|it| it.backend.id == id) {
+                pool.view = None;
+                member.since = now;
+                return Some(std::mem::replace(&mut member.state, state));
+            }
+        }
+        None
+    }
+
+    /// Every backend, with the settings of its pool.
+    pub fn backends(&self) -> impl Iterator<Item = (&Arc<Backend>, &Arc<PoolSettings>)> {
+        self.pools.iter().flat_map(|pool| {
+            let members = pool.members.iter();
+            members.map(|member| (&member.backend, &pool.settings))
+        })
+    }
+
+    /// The world at `now`. What has not changed since the last one is shared
+    /// with it.
+    pub fn compose(&mut self, now: Moment) -> Snapshot {
+        self.generation += 1;
+        for pool in &mut self.pools {
+            if pool.view.is_none() || pool.is_ramping(now) || pool.was_ramping() {
+                pool.view = Some(Arc::new(pool.look(now)));
+            }
+        }
+        let mut views = Vec::new();
+        for listener in &mut self.listeners {
+            let wanted = &listener.settings.pool;
+            let pool = self.pools.iter().find(|it| it.settings.name == *wanted);
+            if let Some(pool) = pool
+                && let Some(view) = &pool.view
+            {
+                views.push(ListenerView {
+                    door: listener.door(pool),
+                    pool: Arc::clone(view),
+                });
+            }
+        }
+        Snapshot {
+            generation: self.generation,
+            listeners: views,
+            pools: self.pools.iter().filter_map(|it| it.view.clone()).collect(),
+        }
+    }
+
+    /// When weights that are growing should be looked at again.
+    pub fn next_ramp(&self, now: Moment) -> Option<Moment> {
+        let ramping = self.pools.iter().filter(|pool| pool.is_ramping(now));
+        let step = |pool: &Pool| (pool.settings.slow_start? / 100).max(RAMP_STEP).into();
+        ramping
+            .filter_map(step)
+            .min()
+            .map(|step: Duration| now + step)
+    }
+}
+
+impl Listener {
+    /// The door that sessions keep; a new one only if something about it has
+    /// changed.
+    fn door(&mut self, pool: &Pool) -> Arc<Door> {
+        if let Some(door) = &self.door
+            && Arc::ptr_eq(&door.listener, &self.settings)
+            && Arc::ptr_eq(&door.pool, &pool.settings)
+            && Arc::ptr_eq(&door.pool_live, &pool.live)
+        {
+            return Arc::clone(door);
+        }
+        let door = Arc::new(Door {
+            id: self.id,
+            listener: Arc::clone(&self.settings),
+            pool: Arc::clone(&pool.settings),
+            live: Arc::clone(&self.live),
+            pool_live: Arc::clone(&pool.live),
+        });
+        self.door = Some(Arc::clone(&door));
+        door
+    }
+}
+
+impl Pool {
+    fn is_ramping(&self, now: Moment) -> bool {
+        let ramp = self.settings.slow_start;
+        self.members.iter().any(|it| it.state.is_ramping(ramp, now))
+    }
+
+    /// Whether the last view has weights that are not full yet.
+    fn was_ramping(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| {
+            let is_short = |it: &BackendView| it.effective > 0 && it.effective < it.weight * 1000;
+            view.backends.iter().any(is_short)
+        })
+    }
+
+    fn look(&self, now: Moment) -> PoolView {
+        let is_panic = self.is_panic();
+        let ramp = self.settings.slow_start;
+        let views = self.members.iter().map(|member| {
+            let weight = u32::from(member.settings.weight.get());
+            // Too few are left to trust the probes: a dead one may be alive,
+            // but the living would surely die of the load.
+            let effective = if is_panic {
+                weight * 1000
+            } else {
+                member.state.effective_weight(weight, ramp, now)
+            };
+            BackendView {
+                backend: Arc::clone(&member.backend),
+                state: member.state,
+                since: member.since,
+                weight,
+                effective,
+                tier: member.settings.tier,
+                max_connections: member.settings.max_connections,
+            }
+        });
+        let (settings, live) = (Arc::clone(&self.settings), Arc::clone(&self.live));
+        PoolView::new(settings, live, views.collect(), is_panic)
+    }
+
+    fn is_panic(&self) -> bool {
+        let Some(threshold) = self.settings.panic_threshold else {
+            return false;
+        };
+        let wanted = |it: &&Member| it.settings.weight.get() > 0;
+        let all = self.members.iter().filter(wanted).count();
+        let alive = |it: &&Member| it.state.is_alive();
+        let alive = self.members.iter().filter(wanted).filter(alive).count();
+        alive * 100 < usize::from(threshold) * all
+    }
+}
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+use super::*;
+use crate::pool::Protocol;
+use crate::types::{Address, Weight};
+
+const UP: BackendState = BackendState::Up { ramp_from: None };
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn backend(text: &str, port: u16) -> BackendSettings {
+    let address = Address::parse(&format!("127.0.0.1:{port}")).unwrap();
+    BackendSettings::new(name(text), address)
+}
+
+fn wanted(backends: &[BackendSettings]) -> Wanted {
+    let settings = PoolSettings::new(name("web"), Protocol::Http, backends.to_vec());
+    let addresses = backends
+        .iter()
+        .map(|it| it.address.to_string().parse().unwrap())
+        .collect();
+    Wanted {
+        settings,
+        addresses,
+    }
+}
+
+fn listener() -> ListenerSettings {
+    ListenerSettings::new(name("front"), "127.0.0.1:80".parse().unwrap(), name("web"))
+}
+
+fn ids(delta: &Delta) -> Vec<BackendId> {
+    delta.added.iter().map(|it| it.id).collect()
+}
+
+#[test]
+fn who_keeps_name_and_address_keeps_health_and_counters() {
+    let mut board = Board::new(1);
+    let first = board.configure(
+        &[listener()],
+        &[wanted(&[backend("a", 1), backend("b", 2)])],
+        Moment::START,
+    );
+    let [a, b] = ids(&first)[..] else { panic!() };
+    board.set_state(a, UP, Moment::START);
+    board.set_state(b, UP, Moment::START);
+    let before = board.compose(Moment::START);
+
+    let mut heavier = backend("a", 1);
+    heavier.weight = Weight::new(7).unwrap();
+    let moved = backend("b", 3);
+    let second = board.configure(&[listener()], &[wanted(&[heavier, moved])], Moment::START);
+    assert_eq!(second.added.len(), 1);
+    assert_eq!(second.removed.len(), 1);
+    assert_eq!(second.removed[0].0.id, b);
+    let after = board.compose(Moment::START);
+    let pool = &after.pools[0];
+    assert_eq!(pool.backends[0].backend.id, a);
+    assert_eq!(pool.backends[0].effective, 7000);
+    assert_eq!(pool.backends[1].state, BackendState::Starting);
+    assert!(Arc::ptr_eq(&pool.live, &before.pools[0].live));
+    assert!(after.generation > before.generation);
+}
+
+#[test]
+fn an_unchanged_configuration_changes_nothing() {
+    let mut board = Board::new(1);
+    let pools = [wanted(&[backend("a", 1)])];
+    board.configure(&[listener()], &pools, Moment::START);
+    let before = board.compose(Moment::START);
+    let delta = board.configure(&[listener()], &pools, Moment::START);
+    assert!(delta.added.is_empty() && delta.removed.is_empty() && delta.closed.is_empty());
+    let after = board.compose(Moment::START);
+    assert!(Arc::ptr_eq(
+        &before.listeners[0].door,
+        &after.listeners[0].door
+    ));
+}
+
+#[test]
+fn listeners_and_pools_that_go_are_told() {
+    let mut board = Board::new(1);
+    let added = ids(&board.configure(&[listener()], &[wanted(&[backend("a", 1)])], Moment::START));
+    let id = board.compose(Moment::START).listeners[0].door.id;
+    let delta = board.configure(&[], &[], Moment::START);
+    assert_eq!(delta.closed, [id]);
+    assert_eq!(delta.removed[0].0.id, added[0]);
+    assert_eq!(board.set_state(added[0], UP, Moment::START), None);
+}
+
+#[test]
+fn a_ramp_is_looked_at_until_it_is_over() {
+    let mut board = Board::new(1);
+    let mut pool = wanted(&[backend("a", 1)]);
+    pool.settings.slow_start = Some(Duration::from_secs(10));
+    let id = ids(&board.configure(&[listener()], &[pool], Moment::START))[0];
+    let ramp_from = Some(Moment::START);
+    board.set_state(id, BackendState::Up { ramp_from }, Moment::START);
+    let weight = |board: &mut Board, now| board.compose(now).pools[0].backends[0].effective;
+    assert_eq!(weight(&mut board, Moment::START), 10_000);
+    let step = board.next_ramp(Moment::START).unwrap();
+    assert_eq!(step, Moment::START + RAMP_STEP);
+    let end = Moment::START + Duration::from_secs(10);
+    assert_eq!(weight(&mut board, end), 100_000);
+    assert_eq!(board.next_ramp(end), None);
+}
+
+#[test]
+fn below_the_panic_threshold_the_dead_are_used_too() {
+    let mut board = Board::new(1);
+    let mut pool = wanted(&[backend("a", 1), backend("b", 2), backend("c", 3)]);
+    pool.settings.panic_threshold = Some(50);
+    let added = ids(&board.configure(&[listener()], &[pool], Moment::START));
+    for id in &added {
+        board.set_state(*id, BackendState::Down, Moment::START);
+    }
+    board.set_state(added[0], UP, Moment::START);
+    let panicking = board.compose(Moment::START);
+    assert!(panicking.pools[0].panic);
+    assert_eq!(panicking.pools[0].usable(), 3);
+    board.set_state(added[1], UP, Moment::START);
+    let calm = board.compose(Moment::START);
+    assert!(!calm.pools[0].panic);
+    assert_eq!(calm.pools[0].usable(), 2);
+}

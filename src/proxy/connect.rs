@@ -1,0 +1,245 @@
+//! From an admitted client to a backend that has accepted it, or to the
+//! knowledge that there is none. Nothing has been sent to a backend before the
+//! relay begins, so every failure here may be tried again elsewhere.
+
+use std::io;
+use std::sync::Arc;
+
+use mio::{Interest, Token};
+
+use super::context::Context;
+use super::session::{Leg, Phase, Session, Step};
+use crate::net::dial::{self, Dialed};
+use crate::net::proxy_header;
+use crate::pool::{Asking, BackendView, Pick, PoolView};
+use crate::types::{ConnectFailure, Reason};
+
+/// How often a place may be lost to another worker before the session queues.
+const LOST_RACES: u32 = 8;
+
+enum Try {
+    /// Established.
+    Connected,
+    /// Under way.
+    Connecting,
+    /// It failed; try another.
+    Failed,
+    /// Another worker took the last place.
+    Lost,
+    /// Out of file descriptors.
+    OutOfFds,
+}
+
+impl Session {
+    /// Finds a backend and begins to connect to it.
+    pub(super) fn seek(&mut self, ctx: &mut Context) -> Step {
+        let mut lost = 0;
+        loop {
+            let Some(pool) = ctx.pool_of(&self.door) else {
+                return self.give_up(ctx, Reason::NoBackend);
+            };
+            if self.is_out_of_tries(ctx) {
+                let failure = self
+                    .failure
+                    .map_or(Reason::NoBackend, ConnectFailure::reason);
+                return self.give_up(ctx, failure);
+            }
+            let asking = Asking {
+                client: self.source.ip(),
+                tried: &self.tried,
+                now: ctx.now,
+            };
+            let pick = pool.pick(asking, &mut ctx.turns, &mut ctx.rng);
+            let view = match pick {
+                Pick::Backend(_) if lost >= LOST_RACES => return self.wait_for_place(ctx, &pool),
+                Pick::Backend(index) => &pool.backends[index],
+                Pick::Full => return self.wait_for_place(ctx, &pool),
+                Pick::Nobody => {
+                    let failure = self
+                        .failure
+                        .map_or(Reason::NoBackend, ConnectFailure::reason);
+                    return self.give_up(ctx, failure);
+                }
+            };
+            match self.try_backend(ctx, view) {
+                Try::Connected => return self.connected(ctx),
+                Try::Connecting => return Step::Stay,
+                Try::Failed => {}
+                Try::Lost => lost += 1,
+                Try::OutOfFds => return self.refuse(ctx, Reason::OutOfFds),
+            }
+        }
+    }
+
+    fn is_out_of_tries(&self, ctx: &Context) -> bool {
+        let pool = &self.door.pool;
+        let tries = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        tries >= pool.connect_tries
+            || self
+                .first_dial
+                .is_some_and(|first| ctx.now.since(first) >= pool.connect_budget)
+    }
+
+    fn try_backend(&mut self, ctx: &Context, view: &BackendView) -> Try {
+        if !view.backend.acquire(view.max_connections) {
+            return Try::Lost;
+        }
+        if !self.tried.is_empty() {
+            self.door.pool_live.cells.of(ctx.worker).retries.add(1);
+        }
+        self.leave_queue(ctx);
+        self.is_placed = true;
+        self.backend = Some(Arc::clone(&view.backend));
+        self.phase = Phase::Dialing;
+        self.since = ctx.now;
+        self.first_dial.get_or_insert(ctx.now);
+        let (mut stream, is_connected) = match dial::start(view.backend.address) {
+            Ok(Dialed::Connected(stream)) => (stream, true),
+            Ok(Dialed::Connecting(stream)) => (stream, false),
+            Err(error) if dial::is_exhaustion(&error) => {
+                self.leave_backend(ctx);
+                return Try::OutOfFds;
+            }
+            Err(error) => {
+                self.note_failure(ctx, ConnectFailure::of(&error));
+                return Try::Failed;
+            }
+        };
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(self.key.token(true));
+        if ctx.registry.register(&mut stream, token, both).is_err() {
+            // epoll is out of watches: as bad as being out of descriptors.
+            self.leave_backend(ctx);
+            return Try::OutOfFds;
+        }
+        let mut leg = Leg::new(stream);
+        leg.ready.write = is_connected;
+        self.server = Some(leg);
+        if is_connected {
+            Try::Connected
+        } else {
+            Try::Connecting
+        }
+    }
+
+    /// An event came while a connect was under way.
+    pub(super) fn check_dial(&mut self, ctx: &mut Context) -> Step {
+        let Some(server) = &self.server else {
+            return Step::End(Reason::Internal);
+        };
+        if server.broken || server.ready.hangup {
+            let error = match server.stream.take_error() {
+                Ok(Some(error)) | Err(error) => error,
+                Ok(None) if !server.broken => return self.connected(ctx),
+                Ok(None) => io::ErrorKind::ConnectionReset.into(),
+            };
+            return self.dial_failed(ctx, ConnectFailure::of(&error));
+        }
+        if server.ready.write {
+            return self.connected(ctx);
+        }
+        Step::Stay
+    }
+
+    pub(super) fn dial_timed_out(&mut self, ctx: &mut Context) -> Step {
+        self.dial_failed(ctx, ConnectFailure::TimedOut)
+    }
+
+    fn dial_failed(&mut self, ctx: &mut Context, failure: ConnectFailure) -> Step {
+        self.note_failure(ctx, failure);
+        self.seek(ctx)
+    }
+
+    /// The backend has been found dead by others: try elsewhere.
+    pub(super) fn abandon_dial(&mut self, ctx: &mut Context) -> Step {
+        if let Some(backend) = &self.backend {
+            self.tried.push(backend.id);
+        }
+        self.leave_backend(ctx);
+        self.seek(ctx)
+    }
+
+    fn note_failure(&mut self, ctx: &Context, failure: ConnectFailure) {
+        self.failure = Some(failure);
+        if let Some(backend) = &self.backend {
+            backend.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
+            backend.suspect(ctx.now);
+            // A refusal is proof; a timeout may be the network's or our own.
+            if failure == ConnectFailure::Refused {
+                (ctx.shared.on_refused)(backend.id);
+            }
+            self.tried.push(backend.id);
+        }
+        self.leave_backend(ctx);
+    }
+
+    /// Gives the backend's place back and closes the socket to it. The session
+    /// still knows whom it tried last, for its log line.
+    pub(super) fn leave_backend(&mut self, ctx: &Context) {
+        self.server = None;
+        if !std::mem::take(&mut self.is_placed) {
+            return;
+        }
+        if let Some(backend) = &self.backend {
+            backend.release();
+        }
+        if self.door.pool_live.queued() > 0 {
+            ctx.shared.announce_place();
+        }
+    }
+
+    fn connected(&mut self, ctx: &mut Context) -> Step {
+        let took = ctx.now.since(self.since);
+        self.connect = Some(took);
+        self.phase = Phase::Relaying;
+        self.since = ctx.now;
+        self.active = ctx.now;
+        let cells = self.door.pool_live.cells.of(ctx.worker);
+        cells.connect_duration.observe(took);
+        if let Some(backend) = &self.backend {
+            backend.cells.of(ctx.worker).connections.add(1);
+            backend.trust();
+        }
+        if let Some(version) = self.door.pool.send_proxy {
+            let destination = self
+                .destination
+                .or_else(|| self.client.stream.local_addr().ok())
+                .unwrap_or(self.peer);
+            let header = proxy_header::encode(version, self.source, destination);
+            self.up.header(&header);
+        }
+        self.advance(ctx)
+    }
+
+    /// Joins the queue, or stays where it is in it.
+    fn wait_for_place(&mut self, ctx: &mut Context, pool: &PoolView) -> Step {
+        self.phase = Phase::Queued;
+        if self.is_queued {
+            return Step::Stay;
+        }
+        if !self.door.pool_live.enqueue(self.door.pool.queue_limit) {
+            return self.give_up(ctx, Reason::Limit);
+        }
+        self.is_queued = true;
+        self.since = ctx.now;
+        ctx.waiting
+            .entry(pool.settings.name.clone())
+            .or_default()
+            .push_back(self.key);
+        Step::Stay
+    }
+
+    /// No longer waits for a place, whatever comes now.
+    pub(super) fn leave_queue(&mut self, ctx: &Context) {
+        if std::mem::take(&mut self.is_queued) {
+            self.door.pool_live.dequeue();
+            self.queued += ctx.now.since(self.since);
+        }
+    }
+
+    /// Nobody can serve this client.
+    pub(super) fn give_up(&mut self, ctx: &mut Context, reason: Reason) -> Step {
+        self.door.pool_live.cells.of(ctx.worker).exhausted.add(1);
+        self.refuse(ctx, reason)
+    }
+}

@@ -1,0 +1,115 @@
+//! What a worker's sessions share with each other, and with other workers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use mio::Registry;
+use rand::rngs::SmallRng;
+
+use super::deadline::Wheel;
+use super::mailbox::Mailbox;
+use super::slab::Key;
+use super::sources::Sources;
+use crate::clock::Moment;
+use crate::event::Sink;
+use crate::pool::{BackendId, Door, PoolView, Snapshot, Turns};
+use crate::types::{Name, Reason};
+
+/// Called when a backend has refused a real connection.
+pub type OnRefused = Box<dyn Fn(BackendId) + Send + Sync>;
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) sessions: AtomicU32,
+    pub(super) max_sessions: AtomicU32,
+    pub(super) max_refusals: AtomicU32,
+    pub(super) log_connections: AtomicBool,
+    /// Sessions that ended because the process did.
+    pub(super) cut: AtomicU64,
+    pub(super) sources: Sources,
+    pub(super) on_refused: OnRefused,
+    pub(super) sink: Sink,
+    pub(super) mailboxes: OnceLock<Vec<Mailbox>>,
+}
+
+impl Shared {
+    /// Takes a place in the process.
+    pub(super) fn acquire(&self) -> bool {
+        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
+        if before < self.max_sessions.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.release();
+        false
+    }
+
+    /// Gives a place back.
+    pub(super) fn release(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Tells every worker that a backend may have a place free.
+    pub(super) fn announce_place(&self) {
+        for mailbox in self.mailboxes.get().into_iter().flatten() {
+            mailbox.announce_place();
+        }
+    }
+}
+
+/// What a worker's sessions share.
+pub(super) struct Context {
+    pub(super) worker: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) registry: Registry,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) now: Moment,
+    pub(super) rng: SmallRng,
+    pub(super) turns: Turns,
+    pub(super) scratch: Box<[u8]>,
+    pub(super) wheel: Wheel<(Key, Moment)>,
+    /// Sessions that have used up their turn and have more to do.
+    pub(super) again: Vec<Key>,
+    /// Sessions that wait for a place, by pool.
+    pub(super) waiting: HashMap<Name, VecDeque<Key>>,
+    /// Sessions whose client is being told no.
+    pub(super) refusing: u32,
+    pub(super) last_id: u64,
+    /// When the last session must have ended, once the process stops.
+    pub(super) stop_at: Option<Moment>,
+}
+
+impl Context {
+    /// The pool that serves `door` now: reloads may have changed it, or taken
+    /// the listener away.
+    pub(super) fn pool_of(&self, door: &Door) -> Option<Arc<PoolView>> {
+        match self.snapshot.listener(door.id) {
+            Some(view) => Some(Arc::clone(&view.pool)),
+            None => self.snapshot.pool(&door.pool.name).map(Arc::clone),
+        }
+    }
+
+    /// A number for a new connection: the worker in the upper bits, so that
+    /// workers need not ask each other.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        (self.worker as u64 + 1) << 48 | self.last_id
+    }
+
+    /// Whether so many clients are being told no that further ones are reset.
+    pub(super) fn is_refusing_enough(&self) -> bool {
+        self.refusing >= self.shared.max_refusals.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that ends.
+    pub(super) fn count_end(&self, door: &Door, reason: Reason) {
+        door.live.cells.of(self.worker).finished[reason as usize].add(1);
+    }
+
+    /// Counts a connection that is turned away at the door.
+    pub(super) fn count_rejected(&self, door: &Door, reason: Reason) {
+        door.live.cells.of(self.worker).rejected[reason as usize].add(1);
+    }
+}

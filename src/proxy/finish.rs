@@ -1,0 +1,78 @@
+//! The end of a session: give everything back, count it, write its line.
+
+use std::sync::atomic::Ordering;
+
+use super::context::Context;
+use super::session::{Leg, Phase, Session};
+use crate::event::{Connection, Event};
+use crate::net::tune;
+use crate::types::Reason;
+
+impl Session {
+    /// Ends the session.
+    pub(super) fn finish(mut self, ctx: &mut Context, reason: Reason) {
+        self.account(ctx);
+        self.close_sockets(reason);
+        self.leave_queue(ctx);
+        self.leave_backend(ctx);
+        if matches!(self.phase, Phase::Refusing(_)) {
+            ctx.refusing -= 1;
+        }
+        self.give_places_back(ctx);
+        let duration = ctx.now.since(self.started);
+        ctx.count_end(&self.door, reason);
+        let cells = self.door.live.cells.of(ctx.worker);
+        cells.duration.observe(duration);
+        if reason == Reason::Shutdown {
+            ctx.shared.cut.fetch_add(1, Ordering::Relaxed);
+        }
+        if !ctx.shared.log_connections.load(Ordering::Relaxed) {
+            return;
+        }
+        let backend = self.backend.as_ref();
+        ctx.shared.sink.say(Event::Connection(Box::new(Connection {
+            id: self.id,
+            listener: self.door.listener.name.clone(),
+            client: self.source,
+            proxy_src: (self.source != self.peer).then_some(self.peer),
+            pool: self.door.pool.name.clone(),
+            backend: backend.map(|backend| (backend.name.clone(), backend.address)),
+            reason,
+            bytes_in: self.up.moved(),
+            bytes_out: self.down.moved(),
+            queue: self.queued,
+            connect: self.connect,
+            first_byte: self.first_byte,
+            duration,
+            retries: u32::try_from(self.tried.len()).unwrap_or(u32::MAX),
+        })));
+    }
+
+    /// Only what both sides closed in order, or what has been answered, ends
+    /// with a FIN. Everything else was cut, and must look so on both sides.
+    fn close_sockets(&self, reason: Reason) {
+        let in_order =
+            self.is_answered || matches!(reason, Reason::ClientClosed | Reason::ServerClosed);
+        if in_order {
+            return;
+        }
+        let legs = [Some(&self.client), self.server.as_ref()];
+        for Leg { stream, .. } in legs.into_iter().flatten() {
+            // It fails only on sockets that are broken already.
+            let _already_broken = tune::reset_on_close(stream);
+        }
+    }
+
+    fn give_places_back(&self, ctx: &Context) {
+        if self.places.source {
+            let source = self.source.ip();
+            ctx.shared.sources.release(self.door.id, source);
+        }
+        if self.places.listener {
+            self.door.live.release();
+        }
+        if self.places.process {
+            ctx.shared.release();
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a client hears when nobody can serve it: the truth, at once, in its
+//! own protocol.
+//!
+//! An answer that is followed by a close with unread bytes in the socket is
+//! lost to the reset that the kernel sends then. So an HTTP request is read
+//! before it is answered, and after the answer the client has a moment to go.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use super::context::Context;
+use super::session::{Phase, Session, Step};
+use crate::clock::Moment;
+use crate::net::http1::{self, Head};
+use crate::net::mysql;
+use crate::pool::Protocol;
+use crate::types::Reason;
+
+/// How long a client may take to send the request that will be refused.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to go once it has its answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// What a client may still send meanwhile.
+const LINGER_BYTES: usize = 64 * 1024;
+/// Longer than it takes to find a recovered backend.
+const RETRY_AFTER_S: u32 = 2;
+/// ER_CON_COUNT_ERROR: the one error that every client library expects before
+/// the greeting, and treats as worth another try.
+const MYSQL_BUSY: u16 = 1040;
+
+/// A client that is being told no.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) until: Moment,
+    head: Vec<u8>,
+    /// Bytes read since the answer; `None`: not answered yet.
+    lingered: Option<usize>,
+}
+
+impl Session {
+    /// Tells the client that it cannot be served, and ends with `reason`.
+    pub(super) fn refuse(&mut self, ctx: &mut Context, reason: Reason) -> Step {
+        self.leave_queue(ctx);
+        self.leave_backend(ctx);
+        let protocol = self.door.pool.protocol;
+        if protocol == Protocol::Tcp || self.client.broken || ctx.is_refusing_enough() {
+            return Step::End(reason);
+        }
+        ctx.refusing += 1;
+        let head = self.up.waiting().to_vec();
+        self.phase = Phase::Refusing(Box::new(Refusal {
+            reason,
+            until: ctx.now + HEAD_TIMEOUT,
+            head,
+            lingered: None,
+        }));
+        if protocol == Protocol::Mysql {
+            let why = if matches!(reason, Reason::Limit | Reason::OutOfFds) {
+                "too many connections"
+            } else {
+                "no backend can serve"
+            };
+            let text = format!(
+                "tandem: {why} (pool {}, {})",
+                self.door.pool.name,
+                reason.as_str()
+            );
+            return self.answer(ctx, &mysql::err_packet(MYSQL_BUSY, &text));
+        }
+        self.go_on_refusing(ctx)
+    }
+
+    /// The client has sent something, or has gone.
+    pub(super) fn go_on_refusing(&mut self, ctx: &mut Context) -> Step {
+        let Phase::Refusing(refusal) = &mut self.phase else {
+            return Step::Stay;
+        };
+        let reason = refusal.reason;
+        if refusal.lingered.is_none() && self.is_head_complete() {
+            return self.answer_http(ctx);
+        }
+        while self.client.ready.read {
+            let got = match self.client.stream.read(&mut ctx.scratch) {
+                Ok(0) => return Step::End(reason),
+                Ok(got) => got,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.client.ready.read = false;
+                    break;
+                }
+                Err(_) => return Step::End(reason),
+            };
+            let Phase::Refusing(refusal) = &mut self.phase else {
+                return Step::Stay;
+            };
+            if let Some(lingered) = &mut refusal.lingered {
+                *lingered += got;
+                if *lingered > LINGER_BYTES {
+                    return Step::End(reason);
+                }
+            } else {
+                refusal.head.extend_from_slice(&ctx.scratch[..got]);
+                match Head::of(&refusal.head) {
+                    Head::Incomplete => {}
+                    Head::Complete { .. } | Head::TooLong => return self.answer_http(ctx),
+                    Head::NotHttp => return Step::End(reason),
+                }
+            }
+        }
+        Step::Stay
+    }
+
+    fn is_head_complete(&self) -> bool {
+        match &self.phase {
+            Phase::Refusing(refusal) => {
+                matches!(Head::of(&refusal.head), Head::Complete { .. })
+            }
+            Phase::Entering
+            | Phase::Header(_)
+            | Phase::Queued
+            | Phase::Dialing
+            | Phase::Relaying => false,
+        }
+    }
+
+    fn answer_http(&mut self, ctx: &mut Context) -> Step {
+        let answer = http1::refusal(RETRY_AFTER_S, self.door.pool.name.as_str());
+        self.answer(ctx, &answer)
+    }
+
+    /// Says `bytes` and that this is all.
+    fn answer(&mut self, ctx: &mut Context, bytes: &[u8]) -> Step {
+        let Phase::Refusing(refusal) = &mut self.phase else {
+            return Step::Stay;
+        };
+        // Nothing has been sent on this connection: the kernel's buffer takes
+        // a few hundred bytes, or the connection is broken.
+        let said = self.client.stream.write_all(bytes);
+        if said.is_err() || self.client.stream.shutdown(Shutdown::Write).is_err() {
+            return Step::End(refusal.reason);
+        }
+        refusal.lingered = Some(0);
+        refusal.until = ctx.now + LINGER;
+        refusal.head = Vec::new();
+        self.is_answered = true;
+        self.go_on_refusing(ctx)
+    }
+
+    pub(super) fn refusal_timed_out(&self) -> Step {
+        match &self.phase {
+            Phase::Refusing(refusal) => Step::End(refusal.reason),
+            Phase::Entering
+            | Phase::Header(_)
+            | Phase::Queued
+            | Phase::Dialing
+            | Phase::Relaying => Step::Stay,
+        }
+    }
+}

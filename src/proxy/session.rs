@@ -1,0 +1,406 @@
+//! One client connection from accept to end: `Header -> Queued -> Dialing ->
+//! Relaying`, or `Refusing` from any of the first three.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use super::context::Context;
+use super::refuse::Refusal;
+use super::slab::Key;
+use crate::clock::Moment;
+use crate::net::proxy_header::{self, Parsed};
+use crate::net::tune;
+use crate::pool::{Backend, BackendId, Door};
+use crate::relay::{Direction, Ready, Turn};
+use crate::types::{ConnectFailure, Reason};
+
+/// Bytes that one direction may move before others have their turn.
+const TURN_BYTES: usize = 1 << 20;
+/// Sockets are tuned when they have lived this long: most never do.
+const TUNE_AFTER: Duration = Duration::from_secs(1);
+
+/// What to do with a session after it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It goes on.
+    Stay,
+    /// It has more to do at once, after the others had their turn.
+    Again,
+    /// It has ended.
+    End(Reason),
+}
+
+/// Where a session is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Between two others.
+    Entering,
+    /// Waiting for the client's PROXY header; this much has come.
+    Header(Vec<u8>),
+    /// Waiting for a place at a backend.
+    Queued,
+    /// A connect(2) is under way.
+    Dialing,
+    /// Moving bytes.
+    Relaying,
+    /// Telling the client no.
+    Refusing(Box<Refusal>),
+}
+
+/// A socket and what is known of it.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) stream: TcpStream,
+    pub(super) ready: Ready,
+    /// The peer has reset it, or it broke otherwise.
+    pub(super) broken: bool,
+}
+
+impl Leg {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            ready: Ready::default(),
+            broken: false,
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        self.broken |= event.is_error();
+        self.ready.hangup |= event.is_read_closed();
+        self.ready.read |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ready.write |= event.is_writable() || event.is_error();
+    }
+}
+
+/// Which limits a session counts towards.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Places {
+    pub(super) process: bool,
+    pub(super) listener: bool,
+    pub(super) source: bool,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) key: Key,
+    pub(super) id: u64,
+    pub(super) door: Arc<Door>,
+    pub(super) client: Leg,
+    pub(super) server: Option<Leg>,
+    pub(super) backend: Option<Arc<Backend>>,
+    /// Who connected to us.
+    pub(super) peer: SocketAddr,
+    /// The client: the peer, or whom its PROXY header names.
+    pub(super) source: SocketAddr,
+    /// The address that the client connected to, if a PROXY header said so.
+    pub(super) destination: Option<SocketAddr>,
+    pub(super) places: Places,
+    /// It counts towards its backend's connections.
+    pub(super) is_placed: bool,
+    /// It counts towards its pool's queue.
+    pub(super) is_queued: bool,
+    pub(super) phase: Phase,
+    pub(super) up: Direction,
+    pub(super) down: Direction,
+    pub(super) started: Moment,
+    /// When the present phase began; for `Dialing`, the present try.
+    pub(super) since: Moment,
+    pub(super) first_dial: Option<Moment>,
+    /// When bytes last moved.
+    pub(super) active: Moment,
+    /// When the wheel will bring this session up.
+    pub(super) armed: Moment,
+    /// An end that is decided already, and its reason.
+    pub(super) end_by: Option<(Moment, Reason)>,
+    /// Backends that were tried in vain.
+    pub(super) tried: Vec<BackendId>,
+    pub(super) failure: Option<ConnectFailure>,
+    pub(super) queued: Duration,
+    pub(super) connect: Option<Duration>,
+    pub(super) first_byte: Option<Duration>,
+    /// Bytes that are in the counters already.
+    counted: (u64, u64),
+    /// Who closed first.
+    closed_first: Option<Reason>,
+    /// The backend takes no more; what it said before that still counts.
+    server_deaf: bool,
+    tuned: bool,
+    /// The client has been told no in its own protocol.
+    pub(super) is_answered: bool,
+}
+
+impl Session {
+    pub(super) fn new(key: Key, id: u64, door: Arc<Door>, client: Leg, peer: SocketAddr) -> Self {
+        Self {
+            key,
+            id,
+            door,
+            client,
+            server: None,
+            backend: None,
+            peer,
+            source: peer,
+            destination: None,
+            places: Places::default(),
+            is_placed: false,
+            is_queued: false,
+            phase: Phase::Entering,
+            up: Direction::default(),
+            down: Direction::default(),
+            started: Moment::START,
+            since: Moment::START,
+            first_dial: None,
+            active: Moment::START,
+            armed: Moment::from_micros(u64::MAX),
+            end_by: None,
+            tried: Vec::new(),
+            failure: None,
+            queued: Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            counted: (0, 0),
+            closed_first: None,
+            server_deaf: false,
+            tuned: false,
+            is_answered: false,
+        }
+    }
+
+    /// An event of one of its sockets.
+    pub(super) fn on_event(&mut self, ctx: &mut Context, server: bool, event: &Event) -> Step {
+        match (server, &mut self.server) {
+            (false, _) => self.client.note(event),
+            (true, Some(leg)) => leg.note(event),
+            // Of a socket that was given up in this very batch.
+            (true, None) => return Step::Stay,
+        }
+        self.advance(ctx)
+    }
+
+    /// Does what can be done now.
+    pub(super) fn advance(&mut self, ctx: &mut Context) -> Step {
+        match self.phase {
+            Phase::Entering => Step::Stay,
+            Phase::Header(_) => self.read_header(ctx),
+            Phase::Queued if self.client.broken => Step::End(Reason::ClientReset),
+            Phase::Queued => Step::Stay,
+            Phase::Dialing if self.client.broken => Step::End(Reason::ClientReset),
+            Phase::Dialing => self.check_dial(ctx),
+            Phase::Relaying => self.relay(ctx),
+            Phase::Refusing(_) => self.go_on_refusing(ctx),
+        }
+    }
+
+    /// The wheel has brought this session up.
+    pub(super) fn on_deadline(&mut self, ctx: &mut Context) -> Step {
+        if let Some((at, reason)) = self.end_by
+            && ctx.now >= at
+        {
+            return Step::End(reason);
+        }
+        if matches!(self.phase, Phase::Relaying) && !self.tuned {
+            self.tune();
+        }
+        if ctx.now < self.due() {
+            return Step::Stay;
+        }
+        match self.phase {
+            Phase::Entering => Step::Stay,
+            Phase::Header(_) => self.bad_header(ctx),
+            Phase::Queued => self.give_up(ctx, Reason::Limit),
+            Phase::Dialing => self.dial_timed_out(ctx),
+            Phase::Relaying if self.up.has_ended() || self.down.has_ended() => {
+                Step::End(Reason::HalfCloseTimeout)
+            }
+            Phase::Relaying => Step::End(Reason::Idle),
+            Phase::Refusing(_) => self.refusal_timed_out(),
+        }
+    }
+
+    /// When to look at this session even if nothing happens.
+    pub(super) fn due(&self) -> Moment {
+        let never = Moment::from_micros(u64::MAX);
+        let pool = &self.door.pool;
+        let phase = match &self.phase {
+            Phase::Entering => never,
+            Phase::Header(_) => self.since + self.door.listener.proxy_header_timeout,
+            Phase::Queued => self.since + pool.queue_timeout,
+            Phase::Dialing => {
+                let whole = self.first_dial.unwrap_or(self.since) + pool.connect_budget;
+                whole.min(self.since + pool.connect_timeout)
+            }
+            Phase::Relaying => self.relay_due(),
+            Phase::Refusing(refusal) => refusal.until,
+        };
+        self.end_by.map_or(never, |(at, _)| at).min(phase)
+    }
+
+    fn relay_due(&self) -> Moment {
+        let never = Moment::from_micros(u64::MAX);
+        let pool = &self.door.pool;
+        let half_closed = self.up.has_ended() || self.down.has_ended();
+        let silence = if half_closed {
+            pool.half_close_timeout.or(pool.idle_timeout)
+        } else {
+            pool.idle_timeout
+        };
+        let silent = silence.map_or(never, |limit| self.active + limit);
+        let first = match self.door.listener.first_byte_timeout {
+            Some(limit) if self.up.moved() == 0 && !half_closed => self.started + limit,
+            Some(_) | None => never,
+        };
+        silent.min(first)
+    }
+
+    /// When the wheel should bring this session up.
+    pub(super) fn next_look(&self) -> Moment {
+        if matches!(self.phase, Phase::Relaying) && !self.tuned {
+            return self.due().min(self.since + TUNE_AFTER);
+        }
+        self.due()
+    }
+
+    /// Sets what only a long-lived connection needs.
+    fn tune(&mut self) {
+        self.tuned = true;
+        let pool = &self.door.pool;
+        let legs = [Some(&self.client), self.server.as_ref()];
+        // An option that the kernel refuses costs its protection, not the
+        // session.
+        for leg in legs.into_iter().flatten() {
+            if let Some(keepalive) = pool.keepalive {
+                let (idle, interval) = (keepalive.idle, keepalive.interval);
+                let _unprotected = tune::keepalive(&leg.stream, idle, interval, keepalive.count);
+            }
+        }
+        if let (Some(limit), Some(server)) = (pool.tcp_user_timeout, &self.server) {
+            let _unprotected = tune::user_timeout(&server.stream, limit);
+        }
+    }
+
+    fn read_header(&mut self, ctx: &mut Context) -> Step {
+        use std::io::{ErrorKind, Read};
+        let Phase::Header(seen) = &mut self.phase else {
+            return Step::Stay;
+        };
+        while self.client.ready.read {
+            let room = proxy_header::MAX_LENGTH.saturating_sub(seen.len()).max(1);
+            let room = room.min(ctx.scratch.len());
+            match self.client.stream.read(&mut ctx.scratch[..room]) {
+                Ok(0) => return self.bad_header(ctx),
+                Ok(got) => seen.extend_from_slice(&ctx.scratch[..got]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.client.ready.read = false;
+                    break;
+                }
+                Err(_) => return Step::End(Reason::ClientReset),
+            }
+            match proxy_header::parse(seen) {
+                Ok(Parsed::Incomplete) => {}
+                Ok(Parsed::Done { header, length }) => {
+                    let early = seen.split_off(length);
+                    self.up.prefix(&early);
+                    self.source = header.source.unwrap_or(self.peer);
+                    self.destination = header.destination;
+                    self.phase = Phase::Entering;
+                    return self.enter(ctx);
+                }
+                Err(_) => return self.bad_header(ctx),
+            }
+        }
+        Step::Stay
+    }
+
+    fn bad_header(&self, ctx: &Context) -> Step {
+        ctx.count_rejected(&self.door, Reason::BadProxyHeader);
+        Step::End(Reason::BadProxyHeader)
+    }
+
+    fn relay(&mut self, ctx: &mut Context) -> Step {
+        let Some(server) = &mut self.server else {
+            return Step::End(Reason::Internal);
+        };
+        let client = &mut self.client;
+        let mut more = false;
+        if !self.server_deaf {
+            match self.up.run(
+                &mut client.stream,
+                &mut client.ready,
+                &mut server.stream,
+                &mut server.ready,
+                &mut ctx.scratch,
+                TURN_BYTES,
+            ) {
+                Turn::Idle => {}
+                Turn::Spent => more = true,
+                Turn::SourceBroke(_) => return Step::End(Reason::ClientReset),
+                // What the backend said before it closed its ears is still to
+                // be told: often it is why it did.
+                Turn::SinkBroke(_) => self.server_deaf = true,
+            }
+        }
+        match self.down.run(
+            &mut server.stream,
+            &mut server.ready,
+            &mut client.stream,
+            &mut client.ready,
+            &mut ctx.scratch,
+            TURN_BYTES,
+        ) {
+            Turn::Idle => {}
+            Turn::Spent => more = true,
+            Turn::SourceBroke(_) => return Step::End(Reason::ServerReset),
+            Turn::SinkBroke(_) => return Step::End(Reason::ClientReset),
+        }
+        self.account(ctx);
+        if self.closed_first.is_none() {
+            if self.up.has_ended() {
+                self.closed_first = Some(Reason::ClientClosed);
+            } else if self.down.has_ended() {
+                self.closed_first = Some(Reason::ServerClosed);
+            }
+        }
+        if self.server_deaf && self.down.is_closed() {
+            return Step::End(Reason::ServerReset);
+        }
+        if self.up.is_closed() && self.down.is_closed() {
+            return Step::End(self.closed_first.unwrap_or(Reason::ServerClosed));
+        }
+        if more { Step::Again } else { Step::Stay }
+    }
+
+    /// Whether it has, or is about to have, a connection to `backend`.
+    pub(super) fn is_at(&self, backend: BackendId) -> bool {
+        self.is_placed && self.backend.as_ref().is_some_and(|it| it.id == backend)
+    }
+
+    /// Adds what has moved since the last time to the counters, so that long
+    /// connections are seen while they last.
+    pub(super) fn account(&mut self, ctx: &Context) {
+        let moved = (self.up.moved(), self.down.moved());
+        if moved == self.counted {
+            return;
+        }
+        let (bytes_in, bytes_out) = (moved.0 - self.counted.0, moved.1 - self.counted.1);
+        self.counted = moved;
+        self.active = ctx.now;
+        if moved.1 > 0 && self.first_byte.is_none() {
+            self.first_byte = Some(ctx.now.since(self.started));
+        }
+        let cells = self.door.live.cells.of(ctx.worker);
+        cells.bytes_in.add(bytes_in);
+        cells.bytes_out.add(bytes_out);
+        if let Some(backend) = &self.backend {
+            let cells = backend.cells.of(ctx.worker);
+            cells.bytes_in.add(bytes_in);
+            cells.bytes_out.add(bytes_out);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One worker: an edge-triggered event loop that owns its sessions. It shares
+//! nothing with other workers but counters, and waits for nobody.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+
+use super::accept::{Gate, Spare};
+use super::context::Context;
+use super::mailbox::Command;
+use super::session::{Phase, Session, Step};
+use super::slab::{Key, Slab};
+use crate::clock::{self, Moment};
+use crate::event::Event;
+use crate::pool::BackendId;
+use crate::types::{Name, Reason};
+
+/// Tokens with this bit belong to gates; sessions never set it.
+const GATE: usize = 1 << (usize::BITS - 1);
+/// The bell of the mailbox.
+pub(super) const BELL: Token = Token(usize::MAX);
+/// Sessions that are ended in one turn when a backend dies: the living have
+/// their turn in between.
+const KILL_BUDGET: usize = 256;
+
+pub(super) struct Worker {
+    poll: Poll,
+    ctx: Context,
+    slab: Slab<Session>,
+    gates: Vec<Option<Gate>>,
+    spare: Spare,
+    /// Sessions to look at for a kill or a drain.
+    doomed: Vec<(Key, Doom)>,
+    due: Vec<(Key, Moment)>,
+}
+
+/// What is to become of the sessions of a backend.
+#[derive(Clone, Copy, Debug)]
+struct Doom {
+    backend: BackendId,
+    reason: Reason,
+    /// `None`: at once.
+    at: Option<Moment>,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, ctx: Context) -> Self {
+        Self {
+            poll,
+            ctx,
+            slab: Slab::new(),
+            gates: Vec::new(),
+            spare: Spare::new(),
+            doomed: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Serves until it is told to stop and its last session has ended.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // epoll_wait(2) has no other error that a correct call can
+                // meet; a worker that gives up would be worse than any.
+                Err(error) => self.trouble(&format!("epoll_wait: {error}")),
+            }
+            self.ctx.now = clock::now();
+            self.take_snapshot();
+            let mut rung = false;
+            for event in &events {
+                match event.token() {
+                    BELL => rung = true,
+                    Token(token) if token & GATE != 0 => {
+                        if let Some(Some(gate)) = self.gates.get_mut(token & !GATE) {
+                            gate.ring();
+                        }
+                    }
+                    Token(token) => {
+                        let (key, server) = Key::of_token(token);
+                        self.touch(key, |session, ctx| session.on_event(ctx, server, event));
+                    }
+                }
+            }
+            if rung {
+                self.read_mail();
+            }
+            self.go_on();
+            self.accept();
+            self.expire();
+            self.kill_some();
+            if self.ctx.stop_at.is_some() && self.slab.len() == 0 && self.gates_are_shut() {
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ctx.again.is_empty() || !self.doomed.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let gates = self.gates.iter().flatten().filter_map(Gate::wants);
+        let next = gates.chain(self.ctx.wheel.next()).min()?;
+        Some(next.since(clock::now()))
+    }
+
+    fn take_snapshot(&mut self) {
+        let newest = self.ctx.shared.snapshot.load();
+        if newest.generation != self.ctx.snapshot.generation {
+            self.ctx.snapshot = Arc::clone(&newest);
+            drop(newest);
+            // A backend may have come back, or have been given more places.
+            self.serve_waiting();
+        }
+    }
+
+    /// Lets `look` at a session, if it still exists, and does what follows. A
+    /// fault of ours costs this session and no other.
+    fn touch(&mut self, key: Key, look: impl FnOnce(&mut Session, &mut Context) -> Step) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        let ctx = &mut self.ctx;
+        let step = catch_unwind(AssertUnwindSafe(|| look(session, ctx)));
+        let step = step.unwrap_or(Step::End(Reason::Internal));
+        settle(&mut self.ctx, &mut self.slab, key, step);
+    }
+
+    /// Sessions that used up their last turn have another one.
+    fn go_on(&mut self) {
+        for key in std::mem::take(&mut self.ctx.again) {
+            self.touch(key, Session::advance);
+        }
+    }
+
+    fn accept(&mut self) {
+        for gate in self.gates.iter_mut().flatten() {
+            gate.accept(&mut self.ctx, &mut self.spare, &mut self.slab, settle);
+        }
+    }
+
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.ctx.wheel.expire(self.ctx.now, &mut due);
+        for (key, at) in due.drain(..) {
+            self.touch(key, |session, ctx| {
+                // Another entry has taken this one's place.
+                if session.armed != at {
+                    return Step::Stay;
+                }
+                session.armed = Moment::from_micros(u64::MAX);
+                session.on_deadline(ctx)
+            });
+        }
+        self.due = due;
+    }
+
+    fn read_mail(&mut self) {
+        let mailboxes = self.ctx.shared.mailboxes.get();
+        let Some(mailbox) = mailboxes.and_then(|all| all.get(self.ctx.worker)) else {
+            return;
+        };
+        let (commands, place_free) = mailbox.take();
+        for command in commands {
+            self.obey(command);
+        }
+        if place_free {
+            self.serve_waiting();
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Drain {
+                backend,
+                at,
+                reason,
+            } => self.doom(Doom {
+                backend,
+                reason,
+                at: Some(at),
+            }),
+            Command::Kill { backend, reason } => self.doom(Doom {
+                backend,
+                reason,
+                at: None,
+            }),
+            Command::Listen {
+                listener,
+                bind,
+                socket,
+            } => {
+                let socket = mio::net::TcpListener::from_std(socket);
+                let mut gate = Gate::new(listener, bind, socket);
+                let token = Token(GATE | self.gates.len());
+                let source = gate.source();
+                match self
+                    .ctx
+                    .registry
+                    .register(source, token, Interest::READABLE)
+                {
+                    Ok(()) => self.gates.push(Some(gate)),
+                    Err(error) => self.trouble(&format!("cannot watch a listener: {error}")),
+                }
+            }
+            Command::Shutdown { at } => {
+                self.ctx.stop_at = Some(at);
+                self.shut_gates(|_| true);
+                for key in self.slab.keys() {
+                    self.touch(key, |session, _| {
+                        session.end_by = Some((at, Reason::Shutdown));
+                        Step::Stay
+                    });
+                }
+            }
+            Command::Unlisten { listener, bind } => {
+                self.shut_gates(|gate| gate.listener == listener && gate.bind == bind);
+            }
+        }
+    }
+
+    /// Takes the clients that the kernel has accepted already, then closes.
+    fn shut_gates(&mut self, which: impl Fn(&Gate) -> bool) {
+        for place in &mut self.gates {
+            let Some(gate) = place.as_mut().filter(|gate| which(gate)) else {
+                continue;
+            };
+            gate.ring();
+            // Bounded: clients may come faster than they are accepted.
+            for _ in 0..64 {
+                gate.accept(&mut self.ctx, &mut self.spare, &mut self.slab, settle);
+                if gate.wants().is_none() {
+                    break;
+                }
+            }
+            *place = None;
+        }
+        while matches!(self.gates.last(), Some(None)) {
+            self.gates.pop();
+        }
+    }
+
+    fn gates_are_shut(&self) -> bool {
+        self.gates.iter().all(Option::is_none)
+    }
+
+    fn doom(&mut self, doom: Doom) {
+        let keys = self.slab.keys();
+        self.doomed.extend(keys.into_iter().map(|key| (key, doom)));
+    }
+
+    fn kill_some(&mut self) {
+        let mut killed = 0;
+        while killed < KILL_BUDGET
+            && let Some((key, doom)) = self.doomed.pop()
+        {
+            self.touch(key, |session, ctx| {
+                if !session.is_at(doom.backend) {
+                    return Step::Stay;
+                }
+                if let Some(at) = doom.at {
+                    session.end_by = Some((at, doom.reason));
+                    return Step::Stay;
+                }
+                killed += 1;
+                if matches!(session.phase, Phase::Dialing) {
+                    return session.abandon_dial(ctx);
+                }
+                Step::End(doom.reason)
+            });
+        }
+    }
+
+    /// Those who wait the longest come first, as long as there is a place.
+    fn serve_waiting(&mut self) {
+        let pools: Vec<Name> = self.ctx.waiting.keys().cloned().collect();
+        for pool in pools {
+            while let Some(key) = self.first_waiting(&pool) {
+                let mut still_waits = false;
+                self.touch(key, |session, ctx| {
+                    let step = session.seek(ctx);
+                    still_waits = session.is_queued;
+                    step
+                });
+                if still_waits {
+                    break;
+                }
+                self.leave_line(&pool);
+            }
+        }
+    }
+
+    /// The first in the line of a pool; those who have left it are dropped.
+    fn first_waiting(&mut self, pool: &Name) -> Option<Key> {
+        loop {
+            let key = *self.ctx.waiting.get(pool)?.front()?;
+            if self.slab.get_mut(key).is_some_and(|it| it.is_queued) {
+                return Some(key);
+            }
+            self.leave_line(pool);
+        }
+    }
+
+    fn leave_line(&mut self, pool: &Name) {
+        if let Some(line) = self.ctx.waiting.get_mut(pool) {
+            line.pop_front();
+            if line.is_empty() {
+                self.ctx.waiting.remove(pool);
+            }
+        }
+    }
+
+    fn trouble(&self, what: &str) {
+        self.ctx.shared.sink.say(Event::Trouble {
+            what: format!("worker {}: {what}", self.ctx.worker),
+        });
+    }
+}
+
+/// Does what a look at a session has shown to be necessary.
+fn settle(ctx: &mut Context, slab: &mut Slab<Session>, key: Key, step: Step) {
+    match step {
+        Step::End(reason) => {
+            if let Some(session) = slab.remove(key) {
+                session.finish(ctx, reason);
+            }
+            return;
+        }
+        Step::Again => ctx.again.push(key),
+        Step::Stay => {}
+    }
+    if let Some(session) = slab.get_mut(key) {
+        let look = session.next_look();
+        if look < session.armed {
+            session.armed = look;
+            ctx.wheel.insert(look, (key, look));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! All workers, as the control plane sees them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use arc_swap::ArcSwap;
+use mio::{Poll, Waker};
+
+use super::budget::Budget;
+use super::context::{Context, OnRefused, Shared};
+use super::deadline::Wheel;
+use super::mailbox::{Command, Mailbox};
+use super::sources::Sources;
+use super::worker::{BELL, Worker};
+use crate::clock::{self, Moment, Seed};
+use crate::event::Sink;
+use crate::pool::{BackendId, ListenerId, Snapshot, Turns};
+use crate::types::Reason;
+
+/// One scratch buffer per worker: what one read takes at the most.
+const SCRATCH: usize = 64 * 1024;
+
+/// The worker threads.
+pub struct Workers {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    count: usize,
+}
+
+impl Workers {
+    /// Starts `count` workers that see the world as `snapshot` has it and call
+    /// `on_refused` whenever a backend refuses a real connection.
+    pub fn start(
+        count: usize,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        budget: Budget,
+        sink: Sink,
+        seed: Seed,
+        on_refused: OnRefused,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            snapshot,
+            sessions: AtomicU32::new(0),
+            max_sessions: AtomicU32::new(budget.sessions),
+            max_refusals: AtomicU32::new(budget.refusals),
+            log_connections: AtomicBool::new(true),
+            cut: AtomicU64::new(0),
+            sources: Sources::default(),
+            on_refused,
+            sink,
+            mailboxes: OnceLock::new(),
+        });
+        let polls = (0..count.max(1))
+            .map(|_| Poll::new())
+            .collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = polls
+            .iter()
+            .map(|poll| Waker::new(poll.registry(), BELL).map(Mailbox::new))
+            .collect::<io::Result<Vec<_>>>()?;
+        shared.mailboxes.get_or_init(|| mailboxes);
+        let threads = polls
+            .into_iter()
+            .enumerate()
+            .map(|(worker, poll)| {
+                let seed = seed.fork(worker as u64);
+                let ctx = context(worker, Arc::clone(&shared), &poll, seed)?;
+                Builder::new()
+                    .name(format!("worker-{worker}"))
+                    .spawn(move || Worker::new(poll, ctx).run())
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Self {
+            shared,
+            count: threads.len(),
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Client connections now.
+    pub fn sessions(&self) -> u32 {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Client connections at the same time, at the most.
+    pub fn max_sessions(&self) -> u32 {
+        self.shared.max_sessions.load(Ordering::Relaxed)
+    }
+
+    /// Sets the limits anew; sessions above them go on.
+    pub fn set_budget(&self, budget: Budget) {
+        self.shared
+            .max_sessions
+            .store(budget.sessions, Ordering::Relaxed);
+        self.shared
+            .max_refusals
+            .store(budget.refusals, Ordering::Relaxed);
+    }
+
+    /// Whether each finished connection has a line in the log.
+    pub fn log_connections(&self, yes: bool) {
+        self.shared.log_connections.store(yes, Ordering::Relaxed);
+    }
+
+    /// Accepts on `sockets`, one for each worker, that were opened for `bind`.
+    pub fn listen(
+        &self,
+        listener: ListenerId,
+        bind: SocketAddr,
+        sockets: Vec<TcpListener>,
+    ) -> io::Result<()> {
+        for (mailbox, socket) in self.mailboxes().iter().zip(sockets) {
+            mailbox.send(Command::Listen {
+                listener,
+                bind,
+                socket,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Stops accepting on one address of a listener; its sessions go on.
+    pub fn unlisten(&self, listener: ListenerId, bind: SocketAddr) -> io::Result<()> {
+        self.send_all(|| Command::Unlisten { listener, bind })
+    }
+
+    /// Ends the sessions of a backend.
+    pub fn kill(&self, backend: BackendId, reason: Reason) -> io::Result<()> {
+        self.send_all(|| Command::Kill { backend, reason })
+    }
+
+    /// Ends the sessions of a backend at `at`.
+    pub fn drain(&self, backend: BackendId, at: Moment) -> io::Result<()> {
+        let reason = Reason::Drained;
+        self.send_all(|| Command::Drain {
+            backend,
+            at,
+            reason,
+        })
+    }
+
+    /// Makes every worker see the newest snapshot now.
+    pub fn wake(&self) -> io::Result<()> {
+        self.mailboxes().iter().try_for_each(Mailbox::wake)
+    }
+
+    /// Stops accepting, and ends every session by `at`.
+    pub fn shutdown(&self, at: Moment) -> io::Result<()> {
+        self.send_all(|| Command::Shutdown { at })
+    }
+
+    /// Waits for the workers to end, and says how many sessions were cut. Call
+    /// [`shutdown`](Self::shutdown) before.
+    pub fn join(&self) -> u64 {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic has been reported by the panic hook.
+            let _reported = thread.join();
+        }
+        self.shared.cut.load(Ordering::Relaxed)
+    }
+
+    fn send_all(&self, command: impl Fn() -> Command) -> io::Result<()> {
+        self.mailboxes()
+            .iter()
+            .try_for_each(|mailbox| mailbox.send(command()))
+    }
+
+    fn mailboxes(&self) -> &[Mailbox] {
+        self.shared.mailboxes.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+fn context(worker: usize, shared: Arc<Shared>, poll: &Poll, seed: Seed) -> io::Result<Context> {
+    let now = clock::now();
+    Ok(Context {
+        worker,
+        snapshot: shared.snapshot.load_full(),
+        shared,
+        registry: poll.registry().try_clone()?,
+        now,
+        rng: seed.rng(),
+        turns: Turns::default(),
+        scratch: vec![0; SCRATCH].into_boxed_slice(),
+        wheel: Wheel::new(now),
+        again: Vec::new(),
+        waiting: std::collections::HashMap::new(),
+        refusing: 0,
+        last_id: 0,
+        stop_at: None,
+    })
+}

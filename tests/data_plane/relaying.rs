@@ -1,0 +1,197 @@
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use tandem::net::tune;
+use tandem::pool::Protocol;
+use tandem::types::Reason;
+
+use super::kit::{Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server};
+
+#[test]
+fn bytes_arrive_whole_and_half_closes_reach_the_other_side() {
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[echo()]));
+    let mut client = plane.connect();
+    let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 % 251) as u8).collect();
+    let mut writer = client.try_clone().unwrap();
+    let bytes = sent.clone();
+    let writing = std::thread::spawn(move || {
+        writer.write_all(&bytes).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let (got, was_reset) = read_all(&mut client);
+    writing.join().unwrap();
+    assert!(!was_reset);
+    assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+    eventually("the session ends", || {
+        plane.finished(Reason::ClientClosed) == 1
+    });
+}
+
+#[test]
+fn a_server_that_closes_first_still_hears_the_client() {
+    let (heard, hears) = channel();
+    let address = server(move |mut stream| {
+        stream.write_all(b"bye").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).unwrap();
+        heard.send(rest).unwrap();
+    });
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[address]));
+    let mut client = plane.connect();
+    assert_eq!(read_all(&mut client), (b"bye".to_vec(), false));
+    client.write_all(b"and thanks").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(hears.recv().unwrap(), "and thanks");
+    eventually("the session ends", || {
+        plane.finished(Reason::ServerClosed) == 1
+    });
+}
+
+#[test]
+fn a_reset_is_passed_on_as_a_reset() {
+    let (told, tell) = channel();
+    let address = server(move |mut stream| {
+        let mut order = [0; 1];
+        stream.read_exact(&mut order).unwrap();
+        if order == *b"!" {
+            tune::reset_on_close(&stream).unwrap();
+            return;
+        }
+        told.send(stream.read_to_end(&mut Vec::new()).is_err())
+            .unwrap();
+    });
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[address]));
+    let mut client = plane.connect();
+    client.write_all(b"!").unwrap();
+    assert_eq!(read_all(&mut client), (vec![], true));
+    let mut client = plane.connect();
+    client.write_all(b"?").unwrap();
+    eventually("the byte is relayed", || plane.active(0) == 1);
+    tune::reset_on_close(&client).unwrap();
+    drop(client);
+    assert!(tell.recv().unwrap(), "the server sees the reset");
+    eventually("both end", || {
+        plane.finished(Reason::ServerReset) == 1 && plane.finished(Reason::ClientReset) == 1
+    });
+}
+
+#[test]
+fn what_a_server_said_before_it_closed_its_ears_is_told() {
+    let address = server(|mut stream| {
+        // Answers early, reads nothing, and closes with unread bytes: a reset.
+        stream.write_all(b"too large").unwrap();
+        std::thread::park_timeout(Duration::from_millis(100));
+    });
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[address]));
+    let mut client = plane.connect();
+    client.write_all(&[b'x'; 100_000]).unwrap();
+    assert_eq!(read_some(&mut client, 9), "too large");
+}
+
+#[test]
+fn a_dead_backend_is_never_the_clients_problem() {
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[nobody(), greeter("hello")]));
+    for _ in 0..50 {
+        let mut client = plane.connect();
+        assert_eq!(read_some(&mut client, 5), "hello");
+    }
+    let refused = plane.refused.load(Ordering::Relaxed);
+    assert!(refused >= 1, "somebody met the dead one");
+    assert!(refused <= 10, "and the others were spared: {refused}");
+}
+
+/// A listener whose accept queue is full: the kernel drops further SYNs, as a
+/// firewall or a dead host does.
+#[test]
+fn a_silent_backend_costs_one_timeout_and_not_the_connection() {
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let address = full.local_addr().unwrap();
+    let filling: Vec<_> = (0..2)
+        .map(|_| {
+            let socket = socket2::Socket::new(
+                socket2::Domain::IPV4,
+                socket2::Type::STREAM.nonblocking(),
+                None,
+            );
+            let socket = socket.unwrap();
+            let _under_way = socket.connect(&address.into());
+            socket
+        })
+        .collect();
+    let mut plan = Plan::new(Protocol::Tcp, &[address, greeter("hello")]);
+    plan.pool.policy = tandem::pool::Policy::First;
+    plan.pool.connect_timeout = Duration::from_millis(150);
+    let plane = Plane::start(plan);
+    for _ in 0..5 {
+        let mut client = plane.connect();
+        assert_eq!(read_some(&mut client, 5), "hello");
+    }
+    let snapshot = plane.snapshot.load();
+    let retries = snapshot.pools[0].live.cells.sum(|it| it.retries.get());
+    assert!(
+        (1..=4).contains(&retries),
+        "the suspect is avoided: {retries}"
+    );
+    drop(filling);
+}
+
+#[test]
+fn silence_has_an_end() {
+    let mut plan = Plan::new(Protocol::Tcp, &[greeter("hello")]);
+    plan.pool.idle_timeout = Some(Duration::from_millis(200));
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    assert_eq!(read_all(&mut client), (b"hello".to_vec(), true));
+    assert_eq!(plane.finished(Reason::Idle), 1);
+}
+
+#[test]
+fn a_half_closed_session_that_falls_silent_has_an_end() {
+    let address = server(|mut stream| {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        std::thread::park_timeout(Duration::from_secs(5));
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.pool.half_close_timeout = Some(Duration::from_millis(200));
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), (vec![], true));
+    assert_eq!(plane.finished(Reason::HalfCloseTimeout), 1);
+}
+
+#[test]
+fn a_client_that_never_speaks_has_an_end() {
+    let mut plan = Plan::new(Protocol::Http, &[echo()]);
+    plan.listener.first_byte_timeout = Some(Duration::from_millis(200));
+    let plane = Plane::start(plan);
+    let mut talker = plane.connect();
+    talker.write_all(b"x").unwrap();
+    let mut silent = plane.connect();
+    assert_eq!(read_all(&mut silent), (vec![], true));
+    assert_eq!(plane.finished(Reason::Idle), 1);
+    assert_eq!(read_some(&mut talker, 1), "x");
+    talker.write_all(b"y").unwrap();
+    assert_eq!(read_some(&mut talker, 1), "y");
+}
+
+#[test]
+fn ipv6_clients_and_backends_meet() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"six").unwrap();
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.listener.binds = vec!["[::1]:0".parse().unwrap()];
+    let plane = Plane::start(plan);
+    assert!(plane.front.is_ipv6());
+    assert_eq!(read_some(&mut plane.connect(), 3), "six");
+}
