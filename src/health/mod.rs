@@ -1,7 +1,9 @@
 //! Is it alive?
 
+mod probe;
 mod settings;
 
+pub use probe::{Failure, FailureReason, Outcome, Probe, Target};
 pub use settings::{
     HttpProbe, MysqlLogin, MysqlProbe, ProbeKind, ProbeSettings, SendExpect, Timing, Tls,
 };
