@@ -96,7 +96,10 @@ impl fmt::Display for ServerError {
 /// show code and message. At most 512 bytes of the message are sent, as much
 /// as clients keep.
 pub fn err_packet(code: u16, message: &str) -> Vec<u8> {
-    let end = message.floor_char_boundary(512);
+    let end = (0..=message.len().min(512))
+        .rev()
+        .find(|&i| message.is_char_boundary(i))
+        .unwrap_or(0);
     let mut payload = vec![0xff];
     payload.extend(code.to_le_bytes());
     payload.extend(message[..end].bytes());

@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
 
     /// Up to and without a NUL, or all that is left: old servers forgot the
     /// last NUL of the greeting.
-    fn last_text(&mut self) -> String {
+    fn last_text(&self) -> String {
         let text = self.0.split(|&b| b == 0).next().unwrap_or_default();
         String::from_utf8_lossy(text).into_owned()
     }

@@ -1,0 +1,105 @@
+//! One probe of one backend: connect, converse, judge.
+
+mod exec;
+mod http;
+mod mysql;
+mod outcome;
+mod send_expect;
+mod stream;
+mod tcp;
+mod tls;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::types::{Name, ProxyVersion};
+
+use super::{ProbeKind, ProbeSettings, SendExpect};
+
+pub use outcome::{Failure, FailureReason, Outcome};
+use stream::Stage;
+
+/// Whom to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The backend's pool.
+    pub pool: Name,
+    /// The backend.
+    pub backend: Name,
+    /// Where to connect to; the probe's own port is already in it.
+    pub address: SocketAddr,
+    /// The configured host name, or the address without its port: the Host
+    /// header and the name in the certificate.
+    pub host: String,
+    /// Begin with a PROXY header that says: this connection is our own.
+    pub send_proxy: Option<ProxyVersion>,
+}
+
+/// How one backend is probed, and what lasts from one probe to the next.
+#[derive(Debug)]
+pub struct Probe {
+    timeout: Duration,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Exec(Vec<String>),
+    Http(http::Http),
+    Mysql(mysql::Mysql),
+    SendExpect(SendExpect),
+    Tcp,
+}
+
+impl Probe {
+    /// A probe that has not run yet; nothing is opened or read.
+    pub fn new(settings: &ProbeSettings) -> Self {
+        let kind = match &settings.kind {
+            ProbeKind::Exec(argv) => Kind::Exec(argv.clone()),
+            ProbeKind::Http(settings) => Kind::Http(http::Http::new(settings.clone())),
+            ProbeKind::Mysql(settings) => Kind::Mysql(mysql::Mysql::new(settings.clone())),
+            ProbeKind::SendExpect(settings) => Kind::SendExpect(settings.clone()),
+            ProbeKind::Tcp => Kind::Tcp,
+        };
+        Self {
+            timeout: settings.timing.timeout,
+            kind,
+        }
+    }
+
+    /// Probes `target` once, within the timeout of the settings.
+    pub async fn run(&mut self, target: &Target) -> Outcome {
+        let stage = Stage::default();
+        let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
+        match judged {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(failure)) => Outcome::Fail(failure),
+            Err(_) => Outcome::Fail(stage.timed_out(self.timeout)),
+        }
+    }
+
+    /// Ends what lasts between probes, politely.
+    pub async fn close(&mut self) {
+        if let Kind::Mysql(mysql) = &mut self.kind {
+            // A server that does not take our farewell misses nothing.
+            drop(timeout(self.timeout, mysql.close()).await);
+        }
+    }
+}
+
+impl Kind {
+    async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
+        match self {
+            Self::Exec(argv) => exec::run(argv, target, stage).await,
+            Self::Http(http) => http.run(target, stage).await,
+            Self::Mysql(mysql) => mysql.run(target, stage).await,
+            Self::SendExpect(settings) => send_expect::run(settings, target, stage).await,
+            Self::Tcp => tcp::run(target, stage).await,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod kit;
