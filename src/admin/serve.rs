@@ -21,7 +21,7 @@ use super::{AdminSettings, Node};
 use crate::event::{Event, Sink};
 
 /// Admin connections at the same time; more wait in the accept queue.
-pub const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 32;
 /// How long a client may take to send a request's head, or stay idle between
 /// requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

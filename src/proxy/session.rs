@@ -404,3 +404,14 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // User memory of an idle connection: this, and one entry on the wheel.
+        assert!(size_of::<Session>() <= 480, "{}", size_of::<Session>());
+    }
+}
