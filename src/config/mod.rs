@@ -1,10 +1,30 @@
 //! text -> [`Config`], or [`Problems`].
 
+mod change;
+mod check;
+mod node;
+mod print;
+mod problem;
+mod reader;
+mod scalar;
+mod surroundings;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
 use crate::admin::AdminSettings;
 use crate::event::LogSettings;
 use crate::health::ProbeSettings;
 use crate::pool::{ListenerSettings, PoolSettings};
 use crate::proxy::Limits;
+
+pub use change::{Change, changes};
+pub use problem::{Problem, Problems};
+pub use surroundings::{Process, Surroundings};
+
+use node::Node;
+use problem::Fault;
+use reader::Reader;
 
 /// A whole lb.yaml, checked. If you hold one, it is valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,4 +48,74 @@ pub struct PoolConfig {
     pub pool: PoolSettings,
     /// Its probe.
     pub probe: ProbeSettings,
+}
+
+/// A file that is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It says something wrong.
+    #[error("{0}")]
+    Problems(#[from] Problems),
+    /// It cannot be read.
+    #[error("cannot read {path}: {cause}{hint}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+        /// What to do about it.
+        hint: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            let is_missing = cause.kind() == io::ErrorKind::NotFound;
+            LoadError::Read {
+                path: path.to_owned(),
+                cause,
+                hint: if is_missing {
+                    " (`tandem init web > lb.yaml` writes a first one)"
+                } else {
+                    ""
+                },
+            }
+        })?;
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let around = Process { folder };
+        Ok(Self::parse(&text, &path.display().to_string(), &around)?)
+    }
+
+    /// The configuration in `text`, or everything that is wrong with it.
+    /// `file` is what the messages call it.
+    pub fn parse(text: &str, file: &str, around: &dyn Surroundings) -> Result<Self, Problems> {
+        let mut reader = Reader::new(around);
+        let root = Node::read(text);
+        let config = match &root {
+            Ok(root) => check::check(root, &mut reader),
+            Err((at, what)) => {
+                reader.faults.push(Fault {
+                    at: *at,
+                    path: String::new(),
+                    what: what.clone(),
+                    hint: None,
+                });
+                None
+            }
+        };
+        config.ok_or_else(|| Problems::new(file, text, reader.faults))
+    }
+
+    /// Every setting, defaults included, secrets masked.
+    pub fn to_json(&self) -> serde_json::Value {
+        print::json(self)
+    }
+
+    /// The same as an lb.yaml.
+    pub fn to_yaml(&self) -> String {
+        // It fails on what YAML cannot say; JSON has nothing of that kind.
+        serde_yaml::to_string(&print::escaped(self.to_json())).unwrap_or_default()
+    }
 }

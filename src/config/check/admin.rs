@@ -1,0 +1,70 @@
+//! `admin:`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin::AdminSettings;
+use crate::config::node::Node;
+use crate::config::reader::{Fields, Reader};
+use crate::config::scalar::{Parsed, or_off, wrong};
+use crate::types::Secret;
+
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
+    let mut settings = AdminSettings::default();
+    let known = ["bind", "socket", "token", "token_file"];
+    let Some(admin) = reader.fields(node, "admin", &known) else {
+        return settings;
+    };
+    reader.set(&admin, "bind", &mut settings.bind, or_off(address));
+    reader.set(&admin, "socket", &mut settings.socket, or_off(path));
+    settings.token = token(&admin, reader);
+    settings
+}
+
+fn token(admin: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Secret> {
+    let path = admin.path("token");
+    let (node, secret) = match (admin.get("token"), admin.get("token_file")) {
+        (Some(node), Some(_)) => {
+            let what = "token and token_file are both there";
+            reader.fault(node.at, path, what, "keep one of them");
+            return None;
+        }
+        (Some(node), None) => (node, Secret::new(reader.text(node, &path)?)),
+        (None, Some(node)) => (node, reader.secret_file(node, &admin.path("token_file"))?),
+        (None, None) => return None,
+    };
+    if secret.expose().len() < SHORTEST_TOKEN {
+        let what = format!("the token has fewer than {SHORTEST_TOKEN} characters");
+        reader.fault(node.at, path, what, "make one: openssl rand -hex 32");
+        return None;
+    }
+    Some(secret)
+}
+
+fn address(text: &str) -> Parsed<SocketAddr> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) if text.starts_with(':') => wrong(
+            format!("{text:?} would be reachable for everybody"),
+            format!("write 127.0.0.1{text}, or 0.0.0.0{text} if you mean it"),
+        ),
+        Err(_) => wrong(
+            format!("{text:?} is not an address"),
+            "like 127.0.0.1:9127 or [::1]:9127, or off",
+        ),
+    }
+}
+
+fn path(text: &str) -> Parsed<PathBuf> {
+    // sockaddr_un has 108 bytes, one of them for the end.
+    if text.is_empty() || text.len() > 107 {
+        return wrong(
+            "a socket's path has 1 to 107 characters",
+            "like /run/tandem/admin.sock, or off",
+        );
+    }
+    Ok(PathBuf::from(text))
+}

@@ -1,0 +1,175 @@
+//! `listeners:`
+
+use std::net::SocketAddr;
+
+use crate::config::node::{Key, Node, Place};
+use crate::config::problem::Fault;
+use crate::config::reader::{Fields, Reader};
+use crate::config::scalar::{bind, duration, nearest, network, number32, or_off};
+use crate::pool::ListenerSettings;
+use crate::types::Name;
+
+const KEYS: [&str; 10] = [
+    "bind",
+    "pool",
+    "allow",
+    "deny",
+    "max_connections",
+    "max_per_source",
+    "backlog",
+    "accept_proxy",
+    "proxy_header_timeout",
+    "first_byte_timeout",
+];
+
+/// An address that is taken, where, and by whom.
+type Taken = (SocketAddr, String);
+
+pub(super) fn read(node: &Node, pools: &[&str], reader: &mut Reader<'_>) -> Vec<ListenerSettings> {
+    let Some(map) = reader.map(node, "listeners") else {
+        return Vec::new();
+    };
+    if map.entries().next().is_none() {
+        reader.fault(
+            map.at,
+            "listeners",
+            "there is none",
+            "see `tandem init web`",
+        );
+    }
+    let mut taken: Vec<Taken> = Vec::new();
+    let mut listeners = Vec::new();
+    for (key, node) in map.entries() {
+        listeners.extend(listener(key, node, pools, &mut taken, reader));
+    }
+    listeners
+}
+
+fn listener(
+    key: &Key,
+    node: &Node,
+    pools: &[&str],
+    taken: &mut Vec<Taken>,
+    reader: &mut Reader<'_>,
+) -> Option<ListenerSettings> {
+    let path = format!("listeners.{}", key.name);
+    let name = reader.name(key, &path);
+    let fields = reader.fields(node, &path, &KEYS)?;
+    let binds = binds(&fields, taken, reader);
+    let pool = pool(&fields, pools, reader);
+    let mut settings = ListenerSettings::new(
+        name?,
+        SocketAddr::from(([0; 4], 0)),
+        Name::new("none").ok()?,
+    );
+    for (key, target) in [
+        ("allow", &mut settings.allow),
+        ("deny", &mut settings.deny),
+        ("accept_proxy", &mut settings.accept_proxy),
+    ] {
+        if let Some(networks) = reader.list(&fields, key, network) {
+            *target = networks.into_iter().map(|(_, it)| it).collect();
+        }
+    }
+    let most = || number32(1, 100_000_000);
+    reader.set_some(
+        &fields,
+        "max_connections",
+        &mut settings.max_connections,
+        most(),
+    );
+    reader.set_some(
+        &fields,
+        "max_per_source",
+        &mut settings.max_per_source,
+        most(),
+    );
+    reader.set(
+        &fields,
+        "backlog",
+        &mut settings.backlog,
+        number32(1, 1_000_000),
+    );
+    let timeout = &mut settings.proxy_header_timeout;
+    reader.set(&fields, "proxy_header_timeout", timeout, duration);
+    let timeout = &mut settings.first_byte_timeout;
+    reader.set(&fields, "first_byte_timeout", timeout, or_off(duration));
+    settings.binds = binds?;
+    settings.pool = pool?;
+    Some(settings)
+}
+
+fn binds(
+    fields: &Fields<'_>,
+    taken: &mut Vec<Taken>,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<SocketAddr>> {
+    let path = fields.path("bind");
+    let Some(list) = reader.list(fields, "bind", bind) else {
+        let hint = "say where to listen, like bind: \":80\"";
+        reader.fault(fields.at, path, "is missing", hint);
+        return None;
+    };
+    let mut binds = Vec::new();
+    for (at, addresses) in list {
+        for address in addresses {
+            claim(address, at, &path, taken, reader);
+            binds.push(address);
+        }
+    }
+    Some(binds)
+}
+
+fn claim(
+    address: SocketAddr,
+    at: Place,
+    path: &str,
+    taken: &mut Vec<Taken>,
+    reader: &mut Reader<'_>,
+) {
+    let meets = |(other, _): &&Taken| {
+        address.port() != 0
+            && other.port() == address.port()
+            && other.is_ipv4() == address.is_ipv4()
+            && (other.ip() == address.ip()
+                || other.ip().is_unspecified()
+                || address.ip().is_unspecified())
+    };
+    if let Some((other, owner)) = taken.iter().find(meets) {
+        let what = if *other == address {
+            format!("{address} is taken by {owner}")
+        } else {
+            format!("{address} meets {other} of {owner}")
+        };
+        reader.fault(at, path, what, "choose another port or address");
+    }
+    taken.push((address, path.to_owned()));
+}
+
+fn pool(fields: &Fields<'_>, pools: &[&str], reader: &mut Reader<'_>) -> Option<Name> {
+    let path = fields.path("pool");
+    let Some(node) = fields.get("pool") else {
+        let hint = "say which pool serves it, like pool: web";
+        reader.fault(fields.at, path, "is missing", hint);
+        return None;
+    };
+    let wanted = reader.text(node, &path)?;
+    if pools.contains(&wanted.as_str()) {
+        return Name::new(&wanted).ok();
+    }
+    if pools.is_empty() {
+        // That has been told, and this follows from it.
+        return None;
+    }
+    let hint = match nearest(&wanted, pools.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("the pools are: {}", pools.join(", ")),
+    };
+    reader.faults.push(Fault {
+        at: node.at,
+        path,
+        what: format!("there is no pool {wanted:?}"),
+        hint: Some(hint),
+    });
+    None
+}

@@ -1,0 +1,119 @@
+//! The tree -> [`Config`]. Each rule is here or below, and finds its faults
+//! without stopping at the first.
+
+mod admin;
+mod listeners;
+mod pools;
+mod probe;
+
+use super::node::{Node, Value};
+use super::reader::{Fields, Reader};
+use super::scalar::{Parsed, duration, number32, word};
+use super::{Config, PoolConfig};
+use crate::admin::AdminSettings;
+use crate::event::{LogFormat, LogSettings};
+use crate::pool::ListenerSettings;
+use crate::proxy::Limits;
+
+const SECTIONS: [&str; 5] = ["listeners", "pools", "process", "admin", "log"];
+
+/// The configuration, as far as it is right; `reader` has what is wrong.
+pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
+    if matches!(root.value, Value::Null) {
+        reader.fault(
+            root.at,
+            "",
+            "the file says nothing",
+            "see `tandem init web`",
+        );
+        return None;
+    }
+    let fields = reader.fields(root, "", &SECTIONS)?;
+    for section in ["listeners", "pools"] {
+        if !fields.has(section) {
+            reader.fault(fields.at, section, "is missing", "see `tandem init web`");
+        }
+    }
+    let pools = fields.get("pools").map(|it| pools::read(it, reader));
+    let pools: Vec<PoolConfig> = pools.unwrap_or_default();
+    let names = pool_names(&fields, reader);
+    let listeners = fields.get("listeners");
+    let listeners = listeners.map(|it| listeners::read(it, &names, reader));
+    let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
+    let admin = fields.get("admin").map(|it| admin::read(it, reader));
+    let config = Config {
+        limits: limits(&fields, reader),
+        listeners,
+        pools,
+        admin: admin.unwrap_or_else(AdminSettings::default),
+        log: log(&fields, reader),
+    };
+    reader.faults.is_empty().then_some(config)
+}
+
+/// The names of all pools, the broken ones too: a listener that names a broken
+/// pool is not wrong itself.
+fn pool_names<'n>(fields: &Fields<'n>, reader: &mut Reader<'_>) -> Vec<&'n str> {
+    let faults = reader.faults.len();
+    let pools = fields.get("pools").and_then(|it| reader.map(it, "pools"));
+    // They have been told already.
+    reader.faults.truncate(faults);
+    let names = pools.map(|pools| pools.entries().map(|(key, _)| key.name.as_str()).collect());
+    names.unwrap_or_default()
+}
+
+fn limits(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let known = ["workers", "max_connections", "shutdown_grace"];
+    let Some(node) = fields.get("process") else {
+        return limits;
+    };
+    let Some(process) = reader.fields(node, "process", &known) else {
+        return limits;
+    };
+    let workers = |text: &str| {
+        let count = number32(1, 1024)(text)?;
+        Ok(u16::try_from(count).unwrap_or(1024))
+    };
+    reader.set(&process, "workers", &mut limits.workers, or_auto(workers));
+    let most = or_auto(number32(1, 100_000_000));
+    reader.set(
+        &process,
+        "max_connections",
+        &mut limits.max_connections,
+        most,
+    );
+    reader.set(
+        &process,
+        "shutdown_grace",
+        &mut limits.shutdown_grace,
+        duration,
+    );
+    limits
+}
+
+fn or_auto<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {
+    move |text| match text {
+        "auto" => Ok(None),
+        _ => parse(text).map(Some),
+    }
+}
+
+fn log(fields: &Fields<'_>, reader: &mut Reader<'_>) -> LogSettings {
+    let mut settings = LogSettings::default();
+    let Some(node) = fields.get("log") else {
+        return settings;
+    };
+    let Some(log) = reader.fields(node, "log", &["format", "connections"]) else {
+        return settings;
+    };
+    let formats = word(&[
+        ("auto", LogFormat::Auto),
+        ("json", LogFormat::Json),
+        ("text", LogFormat::Text),
+    ]);
+    reader.set(&log, "format", &mut settings.format, formats);
+    let connections = &mut settings.connections;
+    reader.set(&log, "connections", connections, super::scalar::boolean);
+    settings
+}

@@ -1,0 +1,303 @@
+//! `pools:`
+
+use std::time::Duration;
+
+use super::probe;
+use crate::config::PoolConfig;
+use crate::config::node::{Key, Node, Place, Value};
+use crate::config::problem::Fault;
+use crate::config::reader::{Fields, Reader};
+use crate::config::scalar::{
+    Parsed, Wrong, boolean, duration, number, number32, or_off, percent, show_duration, word,
+};
+use crate::health::{ProbeKind, ProbeSettings, Timing};
+use crate::pool::{
+    BackendSettings, Keepalive, OnDead, Policy, PoolSettings, Protocol, ProxyVersion,
+};
+use crate::types::{Address, Name, Weight};
+
+const KEYS: [&str; 17] = [
+    "backends",
+    "probe",
+    "protocol",
+    "policy",
+    "connect_timeout",
+    "connect_tries",
+    "connect_budget",
+    "idle_timeout",
+    "half_close_timeout",
+    "keepalive",
+    "tcp_user_timeout",
+    "send_proxy",
+    "queue",
+    "slow_start",
+    "panic_threshold",
+    "on_dead",
+    "drain_timeout",
+];
+
+pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Vec<PoolConfig> {
+    let Some(map) = reader.map(node, "pools") else {
+        return Vec::new();
+    };
+    let entries: Vec<_> = map.entries().collect();
+    let mut pools = Vec::new();
+    for (key, node) in entries {
+        pools.extend(pool(key, node, reader));
+    }
+    pools
+}
+
+fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
+    let path = format!("pools.{}", key.name);
+    let name = reader.name(key, &path);
+    let fields = reader.fields(node, &path, &KEYS)?;
+    let backends = backends(&fields, reader);
+    let probe = match fields.get("probe") {
+        Some(node) => probe::read(node, &fields.path("probe"), reader),
+        None => Some(ProbeSettings {
+            kind: ProbeKind::Tcp,
+            port: None,
+            timing: Timing::default(),
+        }),
+    };
+    let mut protocol = probe.as_ref().map_or(Protocol::Tcp, protocol_of);
+    let words = word(&[
+        ("http", Protocol::Http),
+        ("mysql", Protocol::Mysql),
+        ("tcp", Protocol::Tcp),
+    ]);
+    reader.set(&fields, "protocol", &mut protocol, words);
+    let stand_in = Name::new("none").ok()?;
+    let mut pool = PoolSettings::new(stand_in, protocol, Vec::new());
+    settings(&fields, &mut pool, reader);
+    pool.name = name?;
+    pool.backends = backends?;
+    Some(PoolConfig {
+        pool,
+        probe: probe?,
+    })
+}
+
+fn protocol_of(probe: &ProbeSettings) -> Protocol {
+    match probe.kind {
+        ProbeKind::Http(_) => Protocol::Http,
+        ProbeKind::Mysql(_) => Protocol::Mysql,
+        ProbeKind::Exec(_) | ProbeKind::SendExpect(_) | ProbeKind::Tcp => Protocol::Tcp,
+    }
+}
+
+fn settings(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Reader<'_>) {
+    let policies = word(&[
+        ("first", Policy::First),
+        ("hash", Policy::Hash),
+        ("least", Policy::Least),
+        ("random", Policy::Random),
+        ("random2", Policy::Random2),
+        ("round_robin", Policy::RoundRobin),
+    ]);
+    reader.set(fields, "policy", &mut pool.policy, policies);
+    reader.set(
+        fields,
+        "connect_timeout",
+        &mut pool.connect_timeout,
+        duration,
+    );
+    reader.set(
+        fields,
+        "connect_tries",
+        &mut pool.connect_tries,
+        number32(1, 10),
+    );
+    connect_budget(fields, pool, reader);
+    let idle = &mut pool.idle_timeout;
+    reader.set(fields, "idle_timeout", idle, or_off(duration));
+    let half_close = &mut pool.half_close_timeout;
+    reader.set(fields, "half_close_timeout", half_close, or_off(duration));
+    let user_timeout = &mut pool.tcp_user_timeout;
+    reader.set(fields, "tcp_user_timeout", user_timeout, or_off(duration));
+    let versions = word(&[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)]);
+    reader.set(fields, "send_proxy", &mut pool.send_proxy, or_off(versions));
+    let slow_start = &mut pool.slow_start;
+    reader.set(fields, "slow_start", slow_start, or_off(duration));
+    let threshold = &mut pool.panic_threshold;
+    reader.set(
+        fields,
+        "panic_threshold",
+        threshold,
+        or_off(percent(1, 100)),
+    );
+    let ends = word(&[("keep", OnDead::Keep), ("reset", OnDead::Reset)]);
+    reader.set(fields, "on_dead", &mut pool.on_dead, ends);
+    let drain = &mut pool.drain_timeout;
+    reader.set(fields, "drain_timeout", drain, or_off(duration));
+    keepalive(fields, pool, reader);
+    queue(fields, pool, reader);
+}
+
+/// As long as all tries may take, unless said; never shorter than one.
+fn connect_budget(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Reader<'_>) {
+    let all = pool.connect_timeout * pool.connect_tries;
+    pool.connect_budget = all;
+    reader.set(fields, "connect_budget", &mut pool.connect_budget, duration);
+    if let Some(node) = fields.get("connect_budget")
+        && pool.connect_budget < pool.connect_timeout
+    {
+        let what = format!(
+            "is shorter than connect_timeout ({})",
+            show_duration(pool.connect_timeout)
+        );
+        let hint = "the budget covers all tries; the time-out covers one";
+        reader.fault(node.at, fields.path("connect_budget"), what, hint);
+    }
+}
+
+fn is_off(node: &Node) -> bool {
+    matches!(&node.value, Value::Text(text) if text == "off")
+}
+
+fn keepalive(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Reader<'_>) {
+    let Some(node) = fields.get("keepalive") else {
+        return;
+    };
+    if is_off(node) {
+        pool.keepalive = None;
+        return;
+    }
+    let path = fields.path("keepalive");
+    let Some(inner) = reader.fields(node, &path, &["idle", "interval", "count"]) else {
+        return;
+    };
+    let mut keepalive = Keepalive::default();
+    reader.set(&inner, "idle", &mut keepalive.idle, whole_seconds);
+    reader.set(&inner, "interval", &mut keepalive.interval, whole_seconds);
+    reader.set(&inner, "count", &mut keepalive.count, number32(1, 127));
+    pool.keepalive = Some(keepalive);
+}
+
+/// The kernel counts keepalive in seconds.
+fn whole_seconds(text: &str) -> Parsed<Duration> {
+    let parsed = duration(text)?;
+    if parsed.subsec_nanos() == 0 && parsed.as_secs() <= 32_767 {
+        return Ok(parsed);
+    }
+    Err(Wrong {
+        what: format!("{text:?} is not a number of whole seconds"),
+        hint: Some("1s to 32767s: the kernel counts keepalive in seconds".to_owned()),
+    })
+}
+
+fn queue(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Reader<'_>) {
+    let Some(node) = fields.get("queue") else {
+        return;
+    };
+    if is_off(node) {
+        pool.queue_limit = 0;
+        return;
+    }
+    let path = fields.path("queue");
+    if let Some(inner) = reader.fields(node, &path, &["timeout", "limit"]) {
+        reader.set(&inner, "timeout", &mut pool.queue_timeout, duration);
+        let limit = number32(1, 1_000_000);
+        reader.set(&inner, "limit", &mut pool.queue_limit, limit);
+    }
+}
+
+fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendSettings>> {
+    let path = fields.path("backends");
+    let Some(node) = fields.get("backends") else {
+        let hint = "list the servers, like backends: [10.0.0.11:8080]";
+        reader.fault(fields.at, path, "is missing", hint);
+        return None;
+    };
+    let faults = reader.faults.len();
+    let mut found: Vec<(Place, BackendSettings)> = Vec::new();
+    if let Value::List(items) = &node.value {
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{path}[{i}]");
+            if let Some(address) = reader.one(item, &path, address) {
+                let name = Name::of_address(&address);
+                found.push((item.at, BackendSettings::new(name, address)));
+            }
+        }
+    } else {
+        for (key, node) in reader.map(node, &path)?.entries() {
+            let path = format!("{path}.{}", key.name);
+            let name = reader.name(key, &path);
+            let address = backend(node, &path, reader);
+            if let (Some(name), Some(mut settings)) = (name, address) {
+                settings.name = name;
+                found.push((key.at, settings));
+            }
+        }
+    }
+    if found.is_empty() && reader.faults.len() == faults {
+        let hint = "a pool has at least one backend";
+        reader.fault(node.at, &path, "there is none", hint);
+    }
+    for (i, (at, settings)) in found.iter().enumerate() {
+        let mut earlier = found[..i].iter();
+        if let Some((_, other)) = earlier.find(|(_, it)| it.address == settings.address) {
+            let what = format!("{} is {} already", settings.address, other.name);
+            let hint = Some("use weight to give a server a larger share".to_owned());
+            let (at, path) = (*at, path.clone());
+            reader.faults.push(Fault {
+                at,
+                path,
+                what,
+                hint,
+            });
+        }
+    }
+    Some(found.into_iter().map(|(_, it)| it).collect())
+}
+
+fn address(text: &str) -> Parsed<Address> {
+    Address::parse(text).map_err(|error| Wrong {
+        what: error.to_string(),
+        hint: None,
+    })
+}
+
+/// `host:port`, or a map that has more to say.
+fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSettings> {
+    let bare = |address: Address| BackendSettings::new(Name::of_address(&address), address);
+    if !matches!(node.value, Value::Map(_)) {
+        return reader.one(node, path, address).map(bare);
+    }
+    let known = ["address", "weight", "tier", "backup", "max_connections"];
+    let fields = reader.fields(node, path, &known)?;
+    let mut weight = Weight::default();
+    reader.set(&fields, "weight", &mut weight, |text| {
+        let value = number(0, Weight::MAX.into())(text)?;
+        Ok(Weight::new(value).unwrap_or_default())
+    });
+    let mut tier = 0;
+    reader.set(&fields, "tier", &mut tier, number32(0, 255));
+    let mut backup = false;
+    reader.set(&fields, "backup", &mut backup, boolean);
+    if backup && fields.has("tier") {
+        let at = fields.get("backup").map_or(fields.at, |it| it.at);
+        let what = "backup and tier are both there";
+        reader.fault(at, fields.path("backup"), what, "backup: true is tier: 1");
+    }
+    let mut most = None;
+    let limit = number32(1, 100_000_000);
+    reader.set_some(&fields, "max_connections", &mut most, limit);
+    let Some(node) = fields.get("address") else {
+        let hint = "say where the server is, like address: 10.0.0.11:8080";
+        reader.fault(fields.at, fields.path("address"), "is missing", hint);
+        return None;
+    };
+    let mut settings = reader
+        .one(node, &fields.path("address"), address)
+        .map(bare)?;
+    settings.weight = weight;
+    settings.tier = if backup {
+        1
+    } else {
+        u8::try_from(tier).unwrap_or(u8::MAX)
+    };
+    settings.max_connections = most;
+    Some(settings)
+}

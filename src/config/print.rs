@@ -1,0 +1,224 @@
+//! A [`Config`] as JSON and as YAML: every setting, defaults included, secrets
+//! masked. The YAML is an lb.yaml again.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::scalar::show_duration;
+use super::{Config, PoolConfig};
+use crate::event::LogFormat;
+use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
+use crate::pool::{BackendSettings, ListenerSettings, OnDead, PoolSettings, ProxyVersion};
+use crate::types::Name;
+
+/// What stands in the place of a secret.
+const MASK: &str = "****************";
+
+pub(super) fn json(config: &Config) -> Value {
+    let auto = |value: Option<u64>| value.map_or_else(|| json!("auto"), |it| json!(it));
+    let listeners = config.listeners.iter();
+    let listeners: Map<String, Value> = listeners
+        .map(|it| (it.name.to_string(), listener(it)))
+        .collect();
+    let pools = config.pools.iter();
+    let pools: Map<String, Value> = pools
+        .map(|it| (it.pool.name.to_string(), pool(it)))
+        .collect();
+    let mut admin = json!({
+        "bind": or_off(config.admin.bind.map(|it| it.to_string())),
+        "socket": or_off(config.admin.socket.as_ref().map(|it| it.display().to_string())),
+    });
+    if config.admin.token.is_some() {
+        admin["token"] = json!(MASK);
+    }
+    json!({
+        "process": {
+            "workers": auto(config.limits.workers.map(u64::from)),
+            "max_connections": auto(config.limits.max_connections.map(u64::from)),
+            "shutdown_grace": show_duration(config.limits.shutdown_grace),
+        },
+        "listeners": listeners,
+        "pools": pools,
+        "admin": admin,
+        "log": {
+            "format": match config.log.format {
+                LogFormat::Auto => "auto",
+                LogFormat::Json => "json",
+                LogFormat::Text => "text",
+            },
+            "connections": config.log.connections,
+        },
+    })
+}
+
+/// The same with every `${` written so that it stays one.
+pub(super) fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("${", "$${")),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(map) => {
+            let entries = map.into_iter();
+            Value::Object(entries.map(|(key, it)| (key, escaped(it))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
+
+fn or_off(value: Option<String>) -> Value {
+    value.map_or_else(|| json!("off"), Value::String)
+}
+
+fn limit(value: Option<Duration>) -> Value {
+    or_off(value.map(show_duration))
+}
+
+fn set_some(target: &mut Value, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        target[key] = value.into();
+    }
+}
+
+fn listener(it: &ListenerSettings) -> Value {
+    let texts = |networks: &[ipnet::IpNet]| -> Vec<String> {
+        networks.iter().map(ToString::to_string).collect()
+    };
+    let binds: Vec<String> = it.binds.iter().map(ToString::to_string).collect();
+    let mut out = json!({
+        "bind": binds,
+        "pool": it.pool,
+        "allow": texts(&it.allow),
+        "deny": texts(&it.deny),
+        "backlog": it.backlog,
+        "accept_proxy": texts(&it.accept_proxy),
+        "proxy_header_timeout": show_duration(it.proxy_header_timeout),
+        "first_byte_timeout": limit(it.first_byte_timeout),
+    });
+    set_some(&mut out, "max_connections", it.max_connections);
+    set_some(&mut out, "max_per_source", it.max_per_source);
+    out
+}
+
+fn pool(it: &PoolConfig) -> Value {
+    let pool = &it.pool;
+    let keepalive = pool.keepalive.map_or_else(
+        || json!("off"),
+        |it| {
+            json!({
+                "idle": show_duration(it.idle),
+                "interval": show_duration(it.interval),
+                "count": it.count,
+            })
+        },
+    );
+    let queue = match pool.queue_limit {
+        0 => json!("off"),
+        limit => json!({ "timeout": show_duration(pool.queue_timeout), "limit": limit }),
+    };
+    json!({
+        "backends": backends(pool),
+        "probe": probe(&it.probe),
+        "protocol": pool.protocol.as_str(),
+        "policy": pool.policy.as_str(),
+        "connect_timeout": show_duration(pool.connect_timeout),
+        "connect_tries": pool.connect_tries,
+        "connect_budget": show_duration(pool.connect_budget),
+        "idle_timeout": limit(pool.idle_timeout),
+        "half_close_timeout": limit(pool.half_close_timeout),
+        "keepalive": keepalive,
+        "tcp_user_timeout": limit(pool.tcp_user_timeout),
+        "send_proxy": match pool.send_proxy {
+            None => "off",
+            Some(ProxyVersion::V1) => "v1",
+            Some(ProxyVersion::V2) => "v2",
+        },
+        "queue": queue,
+        "slow_start": limit(pool.slow_start),
+        "panic_threshold": or_off(pool.panic_threshold.map(|it| format!("{it}%"))),
+        "on_dead": match pool.on_dead {
+            OnDead::Keep => "keep",
+            OnDead::Reset => "reset",
+        },
+        "drain_timeout": limit(pool.drain_timeout),
+    })
+}
+
+/// A list if that is how the file had it: there names are addresses, and all
+/// else is as by default.
+fn backends(pool: &PoolSettings) -> Value {
+    let is_bare = |it: &BackendSettings| it.name == Name::of_address(&it.address);
+    if pool.backends.iter().all(is_bare) {
+        let all = pool.backends.iter().map(|it| json!(it.address.to_string()));
+        return Value::Array(all.collect());
+    }
+    let all = pool.backends.iter().map(|it| {
+        let mut out = json!({
+            "address": it.address.to_string(),
+            "weight": it.weight.get(),
+            "tier": it.tier,
+        });
+        set_some(&mut out, "max_connections", it.max_connections);
+        (it.name.to_string(), out)
+    });
+    Value::Object(all.collect())
+}
+
+fn probe(it: &ProbeSettings) -> Value {
+    let mut out = match &it.kind {
+        ProbeKind::Exec(command) => json!({ "type": "exec", "command": command }),
+        ProbeKind::Http(probe) => http(probe),
+        ProbeKind::Mysql(probe) => mysql(probe),
+        ProbeKind::SendExpect(probe) => json!({
+            "type": "send_expect",
+            "send": String::from_utf8_lossy(&probe.send),
+            "expect": String::from_utf8_lossy(&probe.expect),
+        }),
+        ProbeKind::Tcp => json!({ "type": "tcp" }),
+    };
+    let timing = &it.timing;
+    set_some(&mut out, "port", it.port);
+    out["interval"] = json!(show_duration(timing.interval));
+    out["timeout"] = json!(show_duration(timing.timeout));
+    out["fall"] = json!(timing.fall);
+    out["rise"] = json!(timing.rise);
+    out["fast_interval"] = json!(show_duration(timing.fast_interval));
+    out["down_interval"] = json!(show_duration(timing.down_interval));
+    out["jitter"] = json!(format!("{}%", timing.jitter));
+    out
+}
+
+fn http(probe: &HttpProbe) -> Value {
+    let ranges = probe.expect.iter();
+    let expect: Vec<String> = ranges.map(|(from, to)| format!("{from}-{to}")).collect();
+    let mut out = json!({
+        "type": if probe.tls.is_some() { "https" } else { "http" },
+        "method": probe.method,
+        "path": probe.path,
+        "expect": expect,
+        "drain_on_404": probe.drain_on_404,
+    });
+    set_some(&mut out, "host", probe.host.clone());
+    set_some(&mut out, "body", probe.body.clone());
+    set_some(&mut out, "tls", probe.tls.as_ref().map(tls));
+    out
+}
+
+fn mysql(probe: &MysqlProbe) -> Value {
+    let mut out = json!({ "type": "mysql" });
+    if let Some(login) = &probe.login {
+        out["user"] = json!(login.user);
+        if !login.password.expose().is_empty() {
+            out["password"] = json!(MASK);
+        }
+    }
+    out["tls"] = probe.tls.as_ref().map_or_else(|| json!("off"), tls);
+    out
+}
+
+fn tls(it: &Tls) -> Value {
+    let mut out = json!({ "verify": it.verify });
+    let ca_file = it.ca_file.as_ref().map(|it| it.display().to_string());
+    set_some(&mut out, "ca_file", ca_file);
+    set_some(&mut out, "server_name", it.server_name.clone());
+    out
+}

@@ -1,0 +1,354 @@
+//! Walking the tree, and keeping every fault that is found on the way.
+
+use std::path::Path;
+
+use super::node::{Key, Node, Place, Value};
+use super::problem::Fault;
+use super::scalar::{Parsed, Wrong, nearest};
+use super::surroundings::Surroundings;
+use crate::types::{Name, Secret};
+
+/// Words of other balancers, and ours.
+const SYNONYMS: [(&str, &str); 17] = [
+    ("address", "bind"),
+    ("algorithm", "policy"),
+    ("backup_servers", "backends"),
+    ("balance", "policy"),
+    ("check", "probe"),
+    ("frontends", "listeners"),
+    ("global", "process"),
+    ("health", "probe"),
+    ("health_check", "probe"),
+    ("listen", "bind"),
+    ("maxconn", "max_connections"),
+    ("max_conns", "max_connections"),
+    ("members", "backends"),
+    ("port", "bind"),
+    ("servers", "backends"),
+    ("timeout", "connect_timeout"),
+    ("upstreams", "pools"),
+];
+
+pub(super) struct Reader<'a> {
+    around: &'a dyn Surroundings,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// A map of the file whose keys are known to be right.
+pub(super) struct Fields<'n> {
+    pub(super) path: String,
+    pub(super) at: Place,
+    entries: Vec<(&'n Key, &'n Node)>,
+}
+
+impl<'n> Fields<'n> {
+    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+        let mut entries = self.entries.iter();
+        entries
+            .find(|(it, _)| it.name == key)
+            .map(|(_, node)| *node)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The full name of one of its settings.
+    pub(super) fn path(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// The first of `keys` that is there.
+    pub(super) fn first_of(&self, keys: &[&str]) -> Option<&'n Key> {
+        let mut entries = self.entries.iter();
+        entries
+            .find(|(it, _)| keys.contains(&it.name.as_str()))
+            .map(|(key, _)| *key)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'n Key, &'n Node)> {
+        self.entries.iter().copied()
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(around: &'a dyn Surroundings) -> Self {
+        Self {
+            around,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Where relative paths begin.
+    pub(super) fn folder(&self) -> &Path {
+        self.around.folder()
+    }
+
+    pub(super) fn fault(
+        &mut self,
+        at: Place,
+        path: impl Into<String>,
+        what: impl Into<String>,
+        hint: impl Into<Option<&'static str>>,
+    ) {
+        let hint: Option<&str> = hint.into();
+        self.faults.push(Fault {
+            at,
+            path: path.into(),
+            what: what.into(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+
+    pub(super) fn wrong(&mut self, at: Place, path: impl Into<String>, wrong: Wrong) {
+        self.faults.push(Fault {
+            at,
+            path: path.into(),
+            what: wrong.what,
+            hint: wrong.hint,
+        });
+    }
+
+    /// A map with keys of the operator's choice. Duplicates are faults.
+    pub(super) fn map<'n>(&mut self, node: &'n Node, path: &str) -> Option<Fields<'n>> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => {
+                self.fault(node.at, path, "is empty", "fill it in or leave it out");
+                return None;
+            }
+            Value::Text(_) | Value::List(_) => {
+                let hint = "write `key: value` lines below it, or { key: value, ... }";
+                self.fault(node.at, path, "should be a map", hint);
+                return None;
+            }
+        };
+        let mut kept: Vec<(&Key, &Node)> = Vec::with_capacity(entries.len());
+        for (key, node) in entries {
+            let earlier = kept.iter().find(|(it, _)| it.name == key.name);
+            if let Some((earlier, _)) = earlier {
+                let what = format!(
+                    "{:?} stands here twice, first in line {}",
+                    key.name, earlier.at.line
+                );
+                self.fault(key.at, join(path, &key.name), what, "keep one of them");
+                continue;
+            }
+            kept.push((key, node));
+        }
+        Some(Fields {
+            path: path.to_owned(),
+            at: node.at,
+            entries: kept,
+        })
+    }
+
+    /// A map with keys of ours. Unknown ones are faults.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        known: &[&str],
+    ) -> Option<Fields<'n>> {
+        let mut fields = self.map(node, path)?;
+        fields.entries.retain(|(key, _)| {
+            let is_known = known.contains(&key.name.as_str());
+            if !is_known {
+                self.unknown(key, path, known);
+            }
+            is_known
+        });
+        Some(fields)
+    }
+
+    fn unknown(&mut self, key: &Key, path: &str, known: &[&str]) {
+        let name = key.name.as_str();
+        let synonym = SYNONYMS.iter().find(|(word, _)| *word == name);
+        let synonym = synonym.map(|(_, ours)| *ours);
+        let synonym = synonym.filter(|ours| known.contains(ours));
+        let in_probe = ["fall", "interval", "path", "rise"].contains(&name);
+        let hint = if in_probe && known.contains(&"probe") {
+            format!("{name} belongs into probe: {{ type: ..., {name}: ... }}")
+        } else if let Some(ours) = synonym.or_else(|| nearest(name, known.iter().copied())) {
+            format!("did you mean {ours:?}?")
+        } else {
+            format!("known here: {}", known.join(", "))
+        };
+        self.faults.push(Fault {
+            at: key.at,
+            path: join(path, name),
+            what: format!("unknown key {name:?}"),
+            hint: Some(hint),
+        });
+    }
+
+    /// A scalar, with `${NAME}` replaced.
+    pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
+        match &node.value {
+            Value::Text(text) => match self.substitute(text) {
+                Ok(text) => Some(text),
+                Err(wrong) => {
+                    self.wrong(node.at, path, wrong);
+                    None
+                }
+            },
+            Value::Null => {
+                self.fault(node.at, path, "has no value", "fill it in or leave it out");
+                None
+            }
+            Value::List(_) | Value::Map(_) => {
+                self.fault(node.at, path, "should be a single value", None);
+                None
+            }
+        }
+    }
+
+    fn substitute(&self, text: &str) -> Parsed<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let before = &rest[..at];
+            rest = &rest[at + 2..];
+            if let Some(before) = before.strip_suffix('$') {
+                out.push_str(before);
+                out.push_str("${");
+                continue;
+            }
+            out.push_str(before);
+            let Some(end) = rest.find('}') else {
+                return Err(Wrong {
+                    what: "${ has no }".to_owned(),
+                    hint: Some("write ${NAME}, or $${ for a literal ${".to_owned()),
+                });
+            };
+            let name = &rest[..end];
+            rest = &rest[end + 1..];
+            match self.around.env(name) {
+                Some(value) => out.push_str(&value),
+                None => {
+                    return Err(Wrong {
+                        what: format!("the environment has no {name:?}"),
+                        hint: Some("set it, or write $${ for a literal ${".to_owned()),
+                    });
+                }
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    /// One value.
+    pub(super) fn one<T>(
+        &mut self,
+        node: &Node,
+        path: &str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<T> {
+        let text = self.text(node, path)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                self.wrong(node.at, path, wrong);
+                None
+            }
+        }
+    }
+
+    /// One setting, if it is there: a default stays as it is otherwise.
+    pub(super) fn set<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        target: &mut T,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) {
+        if let Some(node) = fields.get(key)
+            && let Some(value) = self.one(node, &fields.path(key), parse)
+        {
+            *target = value;
+        }
+    }
+
+    /// The same for a setting whose default is that there is none.
+    pub(super) fn set_some<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        target: &mut Option<T>,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) {
+        self.set(fields, key, target, |text| parse(text).map(Some));
+    }
+
+    /// A list, or one value that stands for a list of one.
+    pub(super) fn list<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<Vec<(Place, T)>> {
+        let node = fields.get(key)?;
+        let path = fields.path(key);
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Null | Value::Text(_) | Value::Map(_) => std::slice::from_ref(node),
+        };
+        let values = items.iter().enumerate().filter_map(|(i, item)| {
+            let path = match &node.value {
+                Value::List(_) => format!("{path}[{i}]"),
+                Value::Null | Value::Text(_) | Value::Map(_) => path.clone(),
+            };
+            Some((item.at, self.one(item, &path, &parse)?))
+        });
+        Some(values.collect())
+    }
+
+    /// The name that a key gives.
+    pub(super) fn name(&mut self, key: &Key, path: &str) -> Option<Name> {
+        match Name::new(&key.name) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let what = format!("{:?} is not a name: {error}", key.name);
+                self.fault(key.at, path, what, None);
+                None
+            }
+        }
+    }
+
+    /// A secret from the file that `node` names.
+    pub(super) fn secret_file(&mut self, node: &Node, path: &str) -> Option<Secret> {
+        let name = self.text(node, path)?;
+        let file = self.around.folder().join(Path::new(&name));
+        let text = match self.around.read_file(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                self.fault(
+                    node.at,
+                    path,
+                    format!("cannot read {name:?}: {error}"),
+                    None,
+                );
+                return None;
+            }
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            self.fault(node.at, path, format!("{name:?} is empty"), None);
+            return None;
+        }
+        if self.around.is_open_to_all(&file) {
+            let what = format!("everybody on this machine may read {name:?}");
+            self.fault(node.at, path, what, "chmod o= the file");
+            return None;
+        }
+        Some(Secret::new(text))
+    }
+}

@@ -1,0 +1,43 @@
+//! What a file may refer to: the environment and other files.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where `${NAME}` and `*_file` settings get their values from.
+pub trait Surroundings {
+    /// The environment variable `name`.
+    fn env(&self, name: &str) -> Option<String>;
+    /// The text of the file at `path`.
+    fn read_file(&self, path: &Path) -> io::Result<String>;
+    /// Whether everybody on this machine may read the file at `path`.
+    fn is_open_to_all(&self, path: &Path) -> bool;
+    /// Where relative paths begin.
+    fn folder(&self) -> &Path;
+}
+
+/// This process, and the folder of its lb.yaml.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Where relative paths begin.
+    pub folder: PathBuf,
+}
+
+impl Surroundings for Process {
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(path)
+    }
+
+    fn is_open_to_all(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o007 != 0)
+    }
+
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
