@@ -1,6 +1,8 @@
 //! tandem: a Layer-4 TCP load balancer that is its own failover pair.
 
 pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod event;

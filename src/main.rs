@@ -1,3 +1,7 @@
-//! The `tandem` binary: parse, run, exit.
+//! Parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tandem::cli::main()
+}

@@ -1,0 +1,393 @@
+//! The control loop: the one task that changes the world. Reports, reloads and
+//! signals go in; snapshots and wishes to the workers come out.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+use super::resolve::{self, Addresses};
+use super::sockets::{BindError, Sockets};
+use super::world::{Loaded, World};
+use super::{limits, target};
+use crate::clock::{self, Moment, Seed};
+use crate::config::{Change, Config, changes};
+use crate::event::Event;
+use crate::health::{ProbeSettings, Prober, Report, Target};
+use crate::pool::{BackendId, BackendState, Board, Delta, OnDead, Snapshot, Wanted};
+use crate::types::{Name, Reason};
+
+/// How often rejected connections are summed up in the log.
+const SHED_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What may be asked of the control loop.
+pub(super) enum Request {
+    /// Let go of the listening sockets: the workers are to hold the last
+    /// copies.
+    CloseSockets(oneshot::Sender<()>),
+    /// Read the file again.
+    Reload {
+        /// Only say what it would change.
+        dry_run: bool,
+        /// What it has changed, or why it has not.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+}
+
+/// Where the control loop hears of the rest of the world.
+pub(super) struct Inbox {
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) refused: mpsc::Receiver<BackendId>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) moved: mpsc::Receiver<Addresses>,
+}
+
+pub(super) struct Control {
+    world: Arc<World>,
+    board: Board,
+    sockets: Sockets,
+    probers: HashMap<BackendId, Probed>,
+    addresses: Addresses,
+    reports: mpsc::Sender<Report>,
+    seed: Seed,
+    /// Whether no backend has been probed yet.
+    is_cold: bool,
+    /// Usable backends of each pool, as last logged.
+    usable: HashMap<Name, usize>,
+    /// Rejected connections, as last logged.
+    shed: HashMap<(Name, Reason), u64>,
+}
+
+struct Probed {
+    prober: Prober,
+    settings: ProbeSettings,
+    target: Target,
+}
+
+impl Probed {
+    /// Probes in another way, if anything about it has changed.
+    fn renew(&mut self, settings: &ProbeSettings, target: Target) {
+        if self.settings == *settings && self.target == target {
+            return;
+        }
+        self.prober.reconfigure(settings.clone(), target.clone());
+        self.settings = settings.clone();
+        self.target = target;
+    }
+}
+
+impl Control {
+    pub(super) fn new(
+        world: Arc<World>,
+        addresses: Addresses,
+        reports: mpsc::Sender<Report>,
+        seed: Seed,
+    ) -> Self {
+        Self {
+            board: Board::new(world.workers.count()),
+            world,
+            sockets: Sockets::default(),
+            probers: HashMap::new(),
+            addresses,
+            reports,
+            seed,
+            is_cold: true,
+            usable: HashMap::new(),
+            shed: HashMap::new(),
+        }
+    }
+
+    /// Puts the first configuration in force.
+    pub(super) fn start(&mut self) -> Result<(), BindError> {
+        let loaded = self.world.loaded.load_full();
+        self.apply(&loaded.config)?;
+        self.is_cold = false;
+        Ok(())
+    }
+
+    /// Serves until the process ends.
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut shed = tokio::time::interval(SHED_INTERVAL);
+        loop {
+            let ramp = self.board.next_ramp(clock::now());
+            tokio::select! {
+                Some(report) = inbox.reports.recv() => {
+                    self.take_report(&report);
+                    // One snapshot for all that has happened by now.
+                    while let Ok(report) = inbox.reports.try_recv() {
+                        self.take_report(&report);
+                    }
+                    self.publish();
+                }
+                Some(id) = inbox.refused.recv() => {
+                    if let Some(probed) = self.probers.get(&id) {
+                        probed.prober.refused();
+                    }
+                }
+                Some(request) = inbox.requests.recv() => self.answer(request).await,
+                Some(addresses) = inbox.moved.recv() => {
+                    self.addresses = addresses;
+                    let loaded = self.world.loaded.load_full();
+                    // No listener changes, so no socket can fail to open.
+                    if let Err(error) = self.apply(&loaded.config) {
+                        self.trouble(&error.to_string());
+                    }
+                }
+                () = wait_until(ramp) => self.publish(),
+                _ = shed.tick() => self.log_shed(),
+                else => return,
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: &Report) {
+        let now = clock::now();
+        let Some(before) = self.board.set_state(report.id, report.state, now) else {
+            return;
+        };
+        let mut backends = self.board.backends();
+        let Some((backend, pool)) = backends.find(|(it, _)| it.id == report.id) else {
+            return;
+        };
+        self.world.sink.say(Event::Backend {
+            pool: backend.pool.clone(),
+            backend: backend.name.clone(),
+            address: backend.address.to_string(),
+            from: before.as_str(),
+            to: report.state.as_str(),
+            why: report.why.clone(),
+        });
+        if matches!(report.state, BackendState::Up { .. }) {
+            backend.trust();
+        }
+        if report.state == BackendState::Down && pool.on_dead == OnDead::Reset {
+            let killed = self.world.workers.kill(report.id, Reason::BackendDown);
+            self.check(killed);
+        }
+    }
+
+    /// Makes the newest world the one that workers see.
+    fn publish(&mut self) {
+        let snapshot = Arc::new(self.board.compose(clock::now()));
+        self.log_usable(&snapshot);
+        let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
+        let has_new = views.any(|view| view.state == BackendState::Starting);
+        if !self.world.is_ready() && !has_new {
+            self.world.become_ready();
+        }
+        self.world.snapshot.store(snapshot);
+        let woken = self.world.workers.wake();
+        self.check(woken);
+    }
+
+    fn log_usable(&mut self, snapshot: &Snapshot) {
+        for pool in &snapshot.pools {
+            let name = &pool.settings.name;
+            let usable = pool.usable();
+            let before = self.usable.insert(name.clone(), usable);
+            let was_usable = before.is_some_and(|it| it > 0);
+            if was_usable != (usable > 0) {
+                self.world.sink.say(Event::Pool {
+                    pool: name.clone(),
+                    usable,
+                    of: pool.backends.len(),
+                });
+            }
+        }
+    }
+
+    fn log_shed(&mut self) {
+        let snapshot = self.world.snapshot.load_full();
+        for view in &snapshot.listeners {
+            for reason in Reason::ALL {
+                let cells = &view.door.live.cells;
+                let total = cells.sum(|it| it.rejected[reason as usize].get());
+                let key = (view.door.listener.name.clone(), reason);
+                let before = self.shed.insert(key, total).unwrap_or(0);
+                if total > before {
+                    self.world.sink.say(Event::Shed {
+                        listener: view.door.listener.name.clone(),
+                        reason,
+                        count: total - before,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Who asked may have gone; what was asked for is done all the same.
+        match request {
+            Request::CloseSockets(reply) => {
+                self.sockets.clear();
+                let _gone = reply.send(());
+            }
+            Request::Reload { dry_run, reply } => {
+                let result = self.reload(dry_run).await;
+                let _gone = reply.send(result);
+            }
+        }
+    }
+
+    /// Reads the file again. On any problem the old configuration stays.
+    async fn reload(&mut self, dry_run: bool) -> Result<Vec<String>, String> {
+        let old = self.world.loaded.load_full();
+        let result = self.try_reload(&old, dry_run).await;
+        if dry_run {
+            return result;
+        }
+        match &result {
+            Ok(changes) => {
+                for what in changes {
+                    self.world.sink.say(Event::Change { what: what.clone() });
+                }
+                self.world.sink.say(Event::Reloaded {
+                    changes: changes.len(),
+                });
+            }
+            Err(why) => self
+                .world
+                .sink
+                .say(Event::ReloadFailed { why: why.clone() }),
+        }
+        self.world.set_reload_error(result.as_ref().err().cloned());
+        result
+    }
+
+    async fn try_reload(&mut self, old: &Loaded, dry_run: bool) -> Result<Vec<String>, String> {
+        let config = load(&old.file).await?;
+        let changes = changes(&old.config, &config);
+        let said: Vec<String> = changes.iter().map(Change::to_string).collect();
+        if dry_run {
+            return Ok(said);
+        }
+        self.addresses.refresh(&config, &self.world.sink).await;
+        self.apply(&config).map_err(|error| error.to_string())?;
+        let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
+        self.world.workers.set_budget(budget);
+        let loaded = Loaded::new(config, old.file.clone());
+        self.world.loaded.store(Arc::new(loaded));
+        Ok(said)
+    }
+
+    /// Makes the world as `config` wants it: all of it, or, if a socket cannot
+    /// be opened, nothing.
+    fn apply(&mut self, config: &Config) -> Result<(), BindError> {
+        let world = Arc::clone(&self.world);
+        let workers = &world.workers;
+        let before = world.snapshot.load_full();
+        let opened = self
+            .sockets
+            .open(&config.listeners, workers.count(), &world.sink)?;
+        let retired = self.sockets.retire(&config.listeners, &before, workers);
+        self.check(retired);
+        let pools = config.pools.iter();
+        let wanted: Vec<Wanted> = pools.map(|it| self.addresses.locate(&it.pool)).collect();
+        let now = clock::now();
+        let delta = self.board.configure(&config.listeners, &wanted, now);
+        self.adjust_probers(config, &delta);
+        workers.log_connections(config.log.connections);
+        self.publish();
+        let snapshot = world.snapshot.load_full();
+        let published = self
+            .sockets
+            .publish(opened, &snapshot, workers, &world.sink);
+        self.check(published);
+        self.sockets.set_backlogs(&config.listeners);
+        world.binds.store(Arc::new(self.sockets.addresses()));
+        for (backend, timeout) in &delta.removed {
+            if let Some(timeout) = timeout {
+                let drained = workers.drain(backend.id, now + *timeout);
+                self.check(drained);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts, stops and changes probers. The board knows the backends already.
+    fn adjust_probers(&mut self, config: &Config, delta: &Delta) {
+        for (backend, _) in &delta.removed {
+            self.probers.remove(&backend.id);
+        }
+        for (backend, pool) in self.board.backends() {
+            let mut pools = config.pools.iter();
+            let Some(found) = pools.find(|it| it.pool.name == pool.name) else {
+                continue;
+            };
+            let target = target(backend, pool, &found.probe);
+            match self.probers.entry(backend.id) {
+                Entry::Vacant(entry) => {
+                    let prober = Prober::start(
+                        backend.id,
+                        target.clone(),
+                        found.probe.clone(),
+                        self.is_cold,
+                        self.seed.fork(backend.id.0),
+                        self.reports.clone(),
+                    );
+                    entry.insert(Probed {
+                        prober,
+                        settings: found.probe.clone(),
+                        target,
+                    });
+                }
+                Entry::Occupied(entry) => entry.into_mut().renew(&found.probe, target),
+            }
+        }
+        let cells = self.probers.iter();
+        let cells = cells.map(|(id, it)| (*id, Arc::clone(it.prober.cells())));
+        self.world.probes.store(Arc::new(cells.collect()));
+    }
+
+    /// A mailbox bell that cannot ring is the kernel's trouble: said, and the
+    /// worker finds the letter at its next turn.
+    fn check(&self, result: std::io::Result<()>) {
+        if let Err(error) = result {
+            self.trouble(&format!("cannot wake a worker: {error}"));
+        }
+    }
+
+    fn trouble(&self, what: &str) {
+        self.world.sink.say(Event::Trouble {
+            what: what.to_owned(),
+        });
+    }
+}
+
+async fn load(file: &Path) -> Result<Config, String> {
+    let file = file.to_owned();
+    // Reading a file may block, on a network file system for long.
+    let load = tokio::task::spawn_blocking(move || Config::load(&file));
+    match load.await {
+        Ok(loaded) => loaded.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("reading the configuration: {error}")),
+    }
+}
+
+/// Looks host names up for ever.
+pub(super) async fn watch_names(
+    world: Arc<World>,
+    mut addresses: Addresses,
+    moved: mpsc::Sender<Addresses>,
+) {
+    loop {
+        sleep(resolve::INTERVAL).await;
+        let loaded = world.loaded.load_full();
+        if addresses.refresh(&loaded.config, &world.sink).await
+            && moved.send(addresses.clone()).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn wait_until(when: Option<Moment>) {
+    match when {
+        Some(when) => sleep(when.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}

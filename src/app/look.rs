@@ -1,0 +1,317 @@
+//! The world as people and Prometheus see it.
+
+use std::time::Duration;
+
+use super::world::World;
+use crate::clock;
+use crate::health::{LastProbe, ProbeCells};
+use crate::metrics::{self, Durations, Sample};
+use crate::pool::{BUCKETS, BackendState, BackendView, ListenerView, PoolView, Totals};
+use crate::status::{
+    AdminStatus, BackendStatus, BindStatus, ConfigStatus, ListenerStatus, PoolStatus, ProbeStatus,
+    Status,
+};
+use crate::types::{ConnectFailure, Reason};
+
+/// What turns a client away at the door.
+const REJECTIONS: [Reason; 4] = [
+    Reason::BadProxyHeader,
+    Reason::Denied,
+    Reason::Limit,
+    Reason::OutOfFds,
+];
+
+/// The node for people.
+pub(super) fn status(world: &World) -> Status {
+    let snapshot = world.snapshot.load();
+    let loaded = world.loaded.load();
+    let admin = &loaded.config.admin;
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: world.started.as_secs(),
+        uptime_seconds: clock::now().as_micros() / 1_000_000,
+        ready: world.is_ready(),
+        workers: world.workers.count(),
+        connections: world.workers.sessions(),
+        max_connections: world.workers.max_sessions(),
+        config: ConfigStatus {
+            file: loaded.file.display().to_string(),
+            hash: loaded.hash.clone(),
+            loaded: loaded.at.as_secs(),
+            last_error: world.reload_error(),
+        },
+        admin: AdminStatus {
+            bind: world.admin_bind.get().copied(),
+            socket: admin.socket.as_ref().map(|it| it.display().to_string()),
+        },
+        listeners: snapshot
+            .listeners
+            .iter()
+            .map(|view| listener_status(world, view))
+            .collect(),
+        pools: snapshot
+            .pools
+            .iter()
+            .map(|pool| pool_status(world, pool))
+            .collect(),
+    }
+}
+
+fn listener_status(world: &World, view: &ListenerView) -> ListenerStatus {
+    let door = &view.door;
+    let binds = world.binds.load();
+    ListenerStatus {
+        name: door.listener.name.to_string(),
+        pool: door.listener.pool.to_string(),
+        binds: binds
+            .iter()
+            .filter(|(name, _)| *name == door.listener.name)
+            .map(|&(_, address)| BindStatus { address })
+            .collect(),
+        connections: door.live.open(),
+        connections_total: door.live.cells.sum(|cells| cells.accepted.get()),
+    }
+}
+
+fn pool_status(world: &World, pool: &PoolView) -> PoolStatus {
+    let backend = |view: &BackendView| backend_status(world, pool, view);
+    PoolStatus {
+        name: pool.settings.name.to_string(),
+        policy: pool.settings.policy.as_str().to_owned(),
+        protocol: pool.settings.protocol.as_str().to_owned(),
+        usable: pool.usable(),
+        panic: pool.panic,
+        queued: pool.live.queued(),
+        backends: pool.backends.iter().map(backend).collect(),
+    }
+}
+
+fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> BackendStatus {
+    let backend = &view.backend;
+    let now = clock::now();
+    let mut settings = pool.settings.backends.iter();
+    let configured = settings.find(|it| it.name == backend.name);
+    let address = match configured {
+        Some(configured) if backend.address.port() == 0 => configured.address.to_string(),
+        Some(_) | None => backend.address.to_string(),
+    };
+    let probes = world.probes.load();
+    let last = probes.get(&backend.id).and_then(|cells| cells.last());
+    let probe = |last: LastProbe| ProbeStatus {
+        outcome: last.outcome.to_owned(),
+        detail: last.detail,
+        duration_ms: last.took.as_secs_f64() * 1000.0,
+        age_seconds: now.since(last.at).as_secs_f64(),
+    };
+    BackendStatus {
+        name: backend.name.to_string(),
+        address,
+        state: view.state.as_str().to_owned(),
+        state_seconds: now.since(view.since).as_secs(),
+        weight: view.weight,
+        effective_weight: f64::from(view.effective) / 1000.0,
+        tier: view.tier,
+        connections: backend.active(),
+        max_connections: view.max_connections,
+        connections_total: backend.cells.sum(|cells| cells.connections.get()),
+        last_probe: last.map(probe),
+    }
+}
+
+/// The node for Prometheus.
+pub(super) fn samples(world: &World) -> Vec<Sample> {
+    let snapshot = world.snapshot.load();
+    let loaded = world.loaded.load();
+    let mut out = vec![
+        Sample::count(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1),
+        Sample::number(&metrics::START_TIME, &[], world.started.as_secs_f64()),
+        Sample::count(&metrics::CONFIG_INFO, &[&loaded.hash], 1),
+        Sample::flag(
+            &metrics::CONFIG_RELOAD_OK,
+            &[],
+            world.reload_error().is_none(),
+        ),
+        Sample::number(&metrics::CONFIG_RELOAD_TIME, &[], loaded.at.as_secs_f64()),
+        Sample::count(
+            &metrics::CONNECTIONS_MAX,
+            &[],
+            world.workers.max_sessions().into(),
+        ),
+        Sample::count(&metrics::LOG_DROPPED, &[], world.sink.dropped()),
+    ];
+    for view in &snapshot.listeners {
+        listener_samples(view, &mut out);
+    }
+    for pool in &snapshot.pools {
+        pool_samples(world, pool, &mut out);
+        for view in &pool.backends {
+            backend_samples(world, view, &mut out);
+        }
+    }
+    out
+}
+
+fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {
+    let live = &view.door.live;
+    let name = view.door.listener.name.as_str();
+    let pool = view.door.listener.pool.as_str();
+    let cells = &live.cells;
+    out.extend([
+        Sample::count(
+            &metrics::LISTENER_CONNECTIONS_TOTAL,
+            &[name],
+            cells.sum(|it| it.accepted.get()),
+        ),
+        Sample::count(&metrics::LISTENER_CONNECTIONS, &[name], live.open().into()),
+        Sample::count(
+            &metrics::BYTES,
+            &[name, "in"],
+            cells.sum(|it| it.bytes_in.get()),
+        ),
+        Sample::count(
+            &metrics::BYTES,
+            &[name, "out"],
+            cells.sum(|it| it.bytes_out.get()),
+        ),
+    ]);
+    for reason in Reason::ALL {
+        let count = cells.sum(|it| it.finished[reason as usize].get());
+        let labels = [name, pool, reason.as_str()];
+        out.push(Sample::count(
+            &metrics::CONNECTIONS_FINISHED,
+            &labels,
+            count,
+        ));
+    }
+    for reason in REJECTIONS {
+        let count = cells.sum(|it| it.rejected[reason as usize].get());
+        let labels = [name, reason.as_str()];
+        out.push(Sample::count(&metrics::LISTENER_REJECTED, &labels, count));
+    }
+    let mut total = Totals::default();
+    cells.iter().for_each(|it| it.duration.add_to(&mut total));
+    let durations = durations(&total);
+    out.push(Sample::durations(
+        &metrics::CONNECTION_DURATION,
+        &[name],
+        durations,
+    ));
+}
+
+fn pool_samples(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
+    let name = pool.settings.name.as_str();
+    let cells = &pool.live.cells;
+    let retries = cells.sum(|it| it.retries.get());
+    let exhausted = cells.sum(|it| it.exhausted.get());
+    out.extend([
+        Sample::count(&metrics::BACKEND_RETRIES, &[name], retries),
+        Sample::count(&metrics::POOL_EXHAUSTED, &[name], exhausted),
+        Sample::flag(&metrics::POOL_PANIC, &[name], pool.panic),
+        Sample::count(&metrics::POOL_QUEUED, &[name], pool.live.queued().into()),
+        Sample::count(&metrics::POOL_USABLE, &[name], pool.usable() as u64),
+    ]);
+    let mut connects = Totals::default();
+    for it in cells.iter() {
+        it.connect_duration.add_to(&mut connects);
+    }
+    out.push(Sample::durations(
+        &metrics::BACKEND_CONNECT_DURATION,
+        &[name],
+        durations(&connects),
+    ));
+    let mut probed = Totals::default();
+    let probes = world.probes.load();
+    for view in &pool.backends {
+        if let Some(cells) = probes.get(&view.backend.id) {
+            cells.add_durations(&mut probed);
+        }
+    }
+    out.push(Sample::durations(
+        &metrics::PROBE_DURATION,
+        &[name],
+        durations(&probed),
+    ));
+}
+
+fn backend_samples(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
+    let backend = &view.backend;
+    let (pool, name) = (backend.pool.as_str(), backend.name.as_str());
+    let both = [pool, name];
+    let cells = &backend.cells;
+    let weight = f64::from(view.effective) / 1000.0;
+    out.extend([
+        Sample::flag(&metrics::BACKEND_UP, &both, view.state.is_alive()),
+        Sample::number(&metrics::BACKEND_WEIGHT, &both, weight),
+        Sample::count(
+            &metrics::BACKEND_CONNECTIONS,
+            &both,
+            backend.active().into(),
+        ),
+        Sample::count(
+            &metrics::BACKEND_CONNECTIONS_TOTAL,
+            &both,
+            cells.sum(|it| it.connections.get()),
+        ),
+        Sample::count(
+            &metrics::BACKEND_BYTES,
+            &[pool, name, "in"],
+            cells.sum(|it| it.bytes_in.get()),
+        ),
+        Sample::count(
+            &metrics::BACKEND_BYTES,
+            &[pool, name, "out"],
+            cells.sum(|it| it.bytes_out.get()),
+        ),
+    ]);
+    for word in BackendState::WORDS {
+        let is_it = view.state.as_str() == word;
+        out.push(Sample::flag(
+            &metrics::BACKEND_STATE,
+            &[pool, name, word],
+            is_it,
+        ));
+    }
+    for failure in ConnectFailure::ALL {
+        let count = cells.sum(|it| it.connect_errors[failure as usize].get());
+        let labels = [pool, name, failure.as_str()];
+        out.push(Sample::count(
+            &metrics::BACKEND_CONNECT_ERRORS,
+            &labels,
+            count,
+        ));
+    }
+    if let Some(cells) = world.probes.load().get(&backend.id) {
+        probe_samples(pool, name, cells, out);
+    }
+}
+
+fn probe_samples(pool: &str, name: &str, cells: &ProbeCells, out: &mut Vec<Sample>) {
+    let passes = cells.passes();
+    out.push(Sample::count(
+        &metrics::PROBE_SUCCESS,
+        &[pool, name],
+        passes,
+    ));
+    for (reason, count) in cells.failures() {
+        // Most reasons never occur; a series for each would be most of the
+        // page.
+        if count > 0 {
+            let labels = [pool, name, reason.as_str()];
+            out.push(Sample::count(&metrics::PROBE_FAILURES, &labels, count));
+        }
+    }
+}
+
+fn durations(totals: &Totals) -> Durations {
+    let bound = |micros: u64| Duration::from_micros(micros).as_secs_f64();
+    let (below, above) = totals.buckets.split_at(BUCKETS.len());
+    Durations {
+        buckets: BUCKETS
+            .iter()
+            .zip(below)
+            .map(|(&micros, &count)| (bound(micros), count))
+            .collect(),
+        above: above.iter().sum(),
+        sum: Duration::from_micros(totals.sum_micros).as_secs_f64(),
+    }
+}

@@ -1,0 +1,256 @@
+//! The composition root: a [`Config`] becomes running threads and tasks. Only
+//! the command line imports it.
+
+mod control;
+mod limits;
+mod look;
+mod resolve;
+mod sockets;
+mod world;
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::{self, Node, ReloadError};
+use crate::clock::{self, Seed};
+use crate::config::Config;
+use crate::event::{Event, Sink};
+use crate::health::{ProbeSettings, Target};
+use crate::metrics;
+use crate::pool::{Backend, PoolSettings, Snapshot};
+use crate::proxy::Workers;
+use crate::status::Status;
+use crate::types::Address;
+
+use control::{Control, Inbox, Request};
+use resolve::Addresses;
+pub use sockets::BindError;
+use world::{Loaded, World};
+
+/// Messages that may wait for the control loop.
+const QUEUE: usize = 1024;
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin interface could not be opened.
+    #[error("{0}")]
+    Admin(#[from] admin::OpenError),
+    /// A listener could not be opened.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The system refused a thread, a signal handler or the like.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves `config`, read from `file`, until a signal ends it.
+pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    let seed = Seed::random();
+    let mut addresses = Addresses::default();
+    addresses.refresh(&config, &sink).await;
+    let (refused, refused_inbox) = mpsc::channel(QUEUE);
+    let (reports, reports_inbox) = mpsc::channel(QUEUE);
+    let (requests, requests_inbox) = mpsc::channel(QUEUE);
+    let (moved, moved_inbox) = mpsc::channel(1);
+    let snapshot = Arc::<ArcSwap<Snapshot>>::default();
+    let workers = limits::worker_count(&config);
+    let budget = limits::budget(&config, workers, &sink);
+    let workers = Workers::start(
+        workers,
+        Arc::clone(&snapshot),
+        budget,
+        sink.clone(),
+        seed.fork(0),
+        // A full box means that the control loop has refusals enough.
+        Box::new(move |id| {
+            let _enough = refused.try_send(id);
+        }),
+    )?;
+    let loaded = Loaded::new(config, file);
+    let world = Arc::new(World::new(snapshot, workers, sink.clone(), loaded));
+    let mut control = Control::new(Arc::clone(&world), addresses.clone(), reports, seed.fork(1));
+    let node = Arc::new(Handle {
+        world: Arc::clone(&world),
+        requests: requests.clone(),
+    });
+    let settings = world.loaded.load().config.admin.clone();
+    let admin = admin::Server::open(&settings, node, sink.clone()).await?;
+    if let Some(bind) = admin.bind() {
+        let _first = world.admin_bind.set(bind);
+    }
+    control.start()?;
+    admin.start();
+    sink.say(Event::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        workers: world.workers.count(),
+        max_connections: budget.sessions,
+    });
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    let inbox = Inbox {
+        reports: reports_inbox,
+        refused: refused_inbox,
+        requests: requests_inbox,
+        moved: moved_inbox,
+    };
+    tokio::spawn(control::watch_names(Arc::clone(&world), addresses, moved));
+    let loop_task = tokio::spawn(control.run(inbox));
+    signals.wait_for_end(&requests).await;
+    stop(&world, &mut signals, &requests).await;
+    loop_task.abort();
+    Ok(())
+}
+
+/// Accepts no more, and waits for the sessions to end.
+async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    let grace = world.loaded.load().config.limits.shutdown_grace;
+    world.sink.say(Event::Stopping {
+        sessions: world.workers.sessions(),
+        grace,
+    });
+    let (reply, closed) = oneshot::channel();
+    if requests.send(Request::CloseSockets(reply)).await.is_ok() {
+        let _closed = closed.await;
+    }
+    shut_down(world, grace);
+    let waiting = Arc::clone(world);
+    let mut joined = tokio::task::spawn_blocking(move || waiting.workers.join());
+    let cut = tokio::select! {
+        cut = &mut joined => cut,
+        // Who asks twice means it.
+        () = signals.wait_for_stop() => {
+            shut_down(world, Duration::ZERO);
+            joined.await
+        }
+    };
+    world.sink.say(Event::Stopped {
+        cut: cut.unwrap_or(0),
+    });
+}
+
+fn shut_down(world: &World, grace: Duration) {
+    if let Err(error) = world.workers.shutdown(clock::now() + grace) {
+        world.sink.say(Event::Trouble {
+            what: format!("cannot wake a worker: {error}"),
+        });
+    }
+}
+
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    let _nobody = sd_notify::notify(states);
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait_for_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for the signal to stop; SIGHUP meanwhile reloads.
+    async fn wait_for_end(&mut self, requests: &mpsc::Sender<Request>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    let (reply, _log_has_it) = oneshot::channel();
+                    let reload = Request::Reload { dry_run: false, reply };
+                    // A full box holds a reload already that will see the file.
+                    let _enough = requests.try_send(reload);
+                }
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+            }
+        }
+    }
+}
+
+/// What the admin interface may ask of the process.
+struct Handle {
+    world: Arc<World>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Node for Handle {
+    fn status(&self) -> Status {
+        look::status(&self.world)
+    }
+
+    fn metrics(&self) -> Result<String, String> {
+        let samples = look::samples(&self.world);
+        metrics::exposition(samples).map_err(|error| error.to_string())
+    }
+
+    fn config(&self) -> serde_json::Value {
+        self.world.loaded.load().config.to_json()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.world.is_ready()
+    }
+
+    fn reload(
+        &self,
+        dry_run: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, ReloadError>> + Send + '_>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let reload = Request::Reload { dry_run, reply };
+            if self.requests.send(reload).await.is_err() {
+                return Err(ReloadError::Stopping);
+            }
+            match answer.await {
+                Ok(Ok(changes)) => Ok(changes),
+                Ok(Err(why)) => Err(ReloadError::Refused(why)),
+                Err(_) => Err(ReloadError::Stopping),
+            }
+        })
+    }
+}
+
+/// What a backend's prober connects to.
+fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Target {
+    let mut settings = pool.backends.iter();
+    let configured = settings.find(|it| it.name == backend.name);
+    let host = match configured.map(|it| &it.address) {
+        Some(Address::Host { host, .. }) => host.clone(),
+        Some(Address::Ip(_)) | None => backend.address.ip().to_string(),
+    };
+    let mut address = backend.address;
+    if let Some(port) = probe.port
+        && address.port() != 0
+    {
+        address.set_port(port);
+    }
+    Target {
+        pool: backend.pool.clone(),
+        backend: backend.name.clone(),
+        address,
+        host,
+        send_proxy: pool.send_proxy,
+    }
+}

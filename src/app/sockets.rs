@@ -1,0 +1,225 @@
+//! Listening sockets: which are open, which are to be.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::event::{Event, Sink};
+use crate::net::listen;
+use crate::pool::{ListenerSettings, Snapshot};
+use crate::proxy::Workers;
+use crate::types::Name;
+
+type Key = (Name, SocketAddr);
+
+/// The listening sockets of the process.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    bound: HashMap<Key, Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    /// The address with its port, where the file says 0.
+    actual: SocketAddr,
+    backlog: u32,
+    /// Copies of what the workers accept on.
+    copies: Vec<TcpListener>,
+}
+
+/// Sockets that are open and not yet accepted on.
+#[derive(Debug, Default)]
+pub(super) struct Opened(Vec<(Key, Bound, Vec<TcpListener>)>);
+
+/// A socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener}: cannot listen on {address}: {cause}{hint}")]
+pub struct BindError {
+    listener: Name,
+    address: SocketAddr,
+    cause: io::Error,
+    hint: &'static str,
+}
+
+impl BindError {
+    fn new(listener: &Name, address: SocketAddr, cause: io::Error) -> Self {
+        let hint = if cause.kind() == io::ErrorKind::AddrInUse {
+            " (another process listens there; `ss -ltnp` shows which)"
+        } else if cause.kind() == io::ErrorKind::PermissionDenied {
+            " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+        } else if cause.kind() == io::ErrorKind::AddrNotAvailable {
+            " (this machine does not have that address)"
+        } else {
+            ""
+        };
+        Self {
+            listener: listener.clone(),
+            address,
+            cause,
+            hint,
+        }
+    }
+}
+
+impl Sockets {
+    /// Opens what `listeners` want and is not open yet, for `workers` workers.
+    /// Either all of it or nothing.
+    pub(super) fn open(
+        &self,
+        listeners: &[ListenerSettings],
+        workers: usize,
+        sink: &Sink,
+    ) -> Result<Opened, BindError> {
+        let mut opened = Opened::default();
+        for listener in listeners {
+            for bind in &listener.binds {
+                let key = (listener.name.clone(), *bind);
+                if self.bound.contains_key(&key) {
+                    continue;
+                }
+                let is_ours = self.bound.keys().any(|(_, other)| other == bind);
+                match open_one(*bind, listener.backlog, workers, is_ours) {
+                    Ok((bound, sockets)) => opened.0.push((key, bound, sockets)),
+                    Err(error) if is_v6_missing(*bind, listener, &error) => {
+                        sink.say(Event::Limited {
+                            what: format!(
+                                "listener {}: no {bind}, this machine has no IPv6",
+                                listener.name
+                            ),
+                        });
+                    }
+                    Err(error) => return Err(BindError::new(&listener.name, *bind, error)),
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Lets the workers accept on what was opened. `snapshot` must know the
+    /// listeners already.
+    pub(super) fn publish(
+        &mut self,
+        opened: Opened,
+        snapshot: &Snapshot,
+        workers: &Workers,
+        sink: &Sink,
+    ) -> io::Result<()> {
+        for ((name, bind), bound, sockets) in opened.0 {
+            let mut views = snapshot.listeners.iter();
+            let Some(view) = views.find(|view| view.door.listener.name == name) else {
+                continue;
+            };
+            workers.listen(view.door.id, bind, sockets)?;
+            sink.say(Event::Listening {
+                listener: name.clone(),
+                address: bound.actual,
+            });
+            self.bound.insert((name, bind), bound);
+        }
+        Ok(())
+    }
+
+    /// Closes what `listeners` no longer want. `before` must still know the
+    /// listeners that go.
+    pub(super) fn retire(
+        &mut self,
+        listeners: &[ListenerSettings],
+        before: &Snapshot,
+        workers: &Workers,
+    ) -> io::Result<()> {
+        let is_wanted = |(name, bind): &Key| {
+            let mut wanted = listeners.iter();
+            wanted.any(|it| it.name == *name && it.binds.contains(bind))
+        };
+        let gone: Vec<Key> = self
+            .bound
+            .keys()
+            .filter(|key| !is_wanted(key))
+            .cloned()
+            .collect();
+        for key in gone {
+            // The copies go first: when the workers close theirs, the kernel
+            // must not go on accepting on nobody's behalf.
+            self.bound.remove(&key);
+            let (name, bind) = key;
+            let mut views = before.listeners.iter();
+            if let Some(view) = views.find(|view| view.door.listener.name == name) {
+                workers.unlisten(view.door.id, bind)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes accept queues as long as `listeners` now want them.
+    pub(super) fn set_backlogs(&mut self, listeners: &[ListenerSettings]) {
+        for listener in listeners {
+            for bind in &listener.binds {
+                let Some(bound) = self.bound.get_mut(&(listener.name.clone(), *bind)) else {
+                    continue;
+                };
+                if bound.backlog == listener.backlog {
+                    continue;
+                }
+                bound.backlog = listener.backlog;
+                for copy in &bound.copies {
+                    let length = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
+                    // It was accepted once; a kernel that refuses it now keeps
+                    // the old length.
+                    let _kept = rustix::net::listen(copy, length);
+                }
+            }
+        }
+    }
+
+    /// Where each listener accepts.
+    pub(super) fn addresses(&self) -> Vec<(Name, SocketAddr)> {
+        let mut all: Vec<_> = self
+            .bound
+            .iter()
+            .map(|((name, _), bound)| (name.clone(), bound.actual))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Lets go of all of them.
+    pub(super) fn clear(&mut self) {
+        self.bound.clear();
+    }
+}
+
+fn open_one(
+    bind: SocketAddr,
+    backlog: u32,
+    workers: usize,
+    is_ours: bool,
+) -> io::Result<(Bound, Vec<TcpListener>)> {
+    if !is_ours {
+        listen::check_free(bind)?;
+    }
+    let first = listen::shared(bind, backlog)?;
+    let actual = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(listen::shared(actual, backlog)?);
+    }
+    let copies = sockets
+        .iter()
+        .map(TcpListener::try_clone)
+        .collect::<io::Result<_>>()?;
+    let bound = Bound {
+        actual,
+        backlog,
+        copies,
+    };
+    Ok((bound, sockets))
+}
+
+/// `:80` means both families; a machine without IPv6 still serves the other.
+fn is_v6_missing(bind: SocketAddr, listener: &ListenerSettings, error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let missing = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    bind.is_ipv6() && bind.ip().is_unspecified() && listener.binds.len() > 1 && missing
+}

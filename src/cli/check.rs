@@ -1,0 +1,70 @@
+//! `tandem check`
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{CheckArgs, Exit, complain, out, probe};
+use crate::config::Config;
+use crate::types::Address;
+
+pub(super) fn check(args: &CheckArgs) -> Exit {
+    let path = args.file.path();
+    let config = match Config::load(&path) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Usage;
+        }
+    };
+    if args.print {
+        out(&config.to_yaml());
+        return Exit::Ok;
+    }
+    if args.online {
+        return check_online(&config);
+    }
+    let backends: usize = config.pools.iter().map(|it| it.pool.backends.len()).sum();
+    out(&format!(
+        "{}: ok ({} listeners, {} pools, {backends} backends)\n",
+        path.display(),
+        config.listeners.len(),
+        config.pools.len(),
+    ));
+    Exit::Ok
+}
+
+/// Probes every backend once, as `run` would.
+fn check_online(config: &Config) -> Exit {
+    let mut text = String::new();
+    let mut failed = 0;
+    for pool in &config.pools {
+        for backend in &pool.pool.backends {
+            let address = backend.address.to_string();
+            let name = (pool.pool.name.clone(), backend.name.clone());
+            let result = probe::once(name, &backend.address, &pool.probe, pool.pool.send_proxy);
+            let line = describe(&address, &result);
+            failed += u32::from(result.is_err());
+            let _infallible = writeln!(text, "{}/{} {line}", pool.pool.name, backend.name);
+        }
+    }
+    out(&text);
+    if failed == 0 { Exit::Ok } else { Exit::Refused }
+}
+
+pub(super) fn describe(address: &str, result: &Result<(String, Duration), String>) -> String {
+    match result {
+        Ok((outcome, took)) => {
+            let millis = took.as_secs_f64() * 1000.0;
+            format!("{address}: {outcome} in {millis:.1} ms")
+        }
+        Err(why) => format!("{address}: fail: {why}"),
+    }
+}
+
+/// The host that certificates and Host headers name.
+pub(super) fn host_of(address: &Address) -> String {
+    match address {
+        Address::Host { host, .. } => host.clone(),
+        Address::Ip(address) => address.ip().to_string(),
+    }
+}

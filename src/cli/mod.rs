@@ -1,0 +1,292 @@
+//! The command line: one table of commands; parser, `--help`, man page and
+//! completions come from it.
+
+mod check;
+mod client;
+mod demo;
+mod init;
+mod probe;
+mod quick;
+mod reload;
+mod run;
+mod status;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It worked, or the answer is yes.
+    Ok = 0,
+    /// It was refused, or the answer is no.
+    Refused = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// No running tandem answers.
+    Unreachable = 3,
+    /// It took too long.
+    TimedOut = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A Layer-4 TCP load balancer that is its own failover pair.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tandem",
+    version,
+    arg_required_else_help = false,
+    after_help = "Exit codes: 0 ok, 1 refused or false, 2 usage or config error, \
+                  3 cannot reach the daemon, 4 timed out."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// Which lb.yaml.
+#[derive(Args, Clone, Debug, Default)]
+struct ConfigFile {
+    /// The configuration [default: ./lb.yaml, else /etc/tandem/lb.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> PathBuf {
+        match &self.config {
+            Some(path) => path.clone(),
+            None if Path::new("lb.yaml").exists() => PathBuf::from("lb.yaml"),
+            None => PathBuf::from("/etc/tandem/lb.yaml"),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve what lb.yaml says; the default
+    Run(ConfigFile),
+    /// Say everything that is wrong with lb.yaml
+    Check(CheckArgs),
+    /// Print a first lb.yaml
+    Init {
+        /// For what
+        kind: InitKind,
+    },
+    /// Serve without a file: one listener, one pool
+    Quick(QuickArgs),
+    /// Probe one address once, as a running tandem would
+    Probe(ProbeArgs),
+    /// Show what a running tandem does
+    Status(StatusArgs),
+    /// Make a running tandem read its lb.yaml again
+    Reload(ReloadArgs),
+    /// See a backend die and come back without one failed request
+    Demo(DemoArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+    /// A tiny web server for the demo
+    #[command(hide = true)]
+    DemoBackend {
+        /// Its name, which it answers with
+        name: String,
+        /// Where it listens
+        bind: SocketAddr,
+    },
+}
+
+#[derive(Args, Debug)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Probe every backend once, too
+    #[arg(long)]
+    online: bool,
+    /// Print every setting that is in force, defaults included
+    #[arg(long)]
+    print: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InitKind {
+    /// A MySQL or MariaDB cluster
+    Mysql,
+    /// Web servers
+    Web,
+}
+
+#[derive(Args, Debug)]
+struct QuickArgs {
+    /// Where to listen, like :8080
+    bind: String,
+    /// Backends, like 10.0.0.11:8080
+    #[arg(required = true)]
+    backends: Vec<String>,
+    /// Probe by asking for this path
+    #[arg(long, value_name = "PATH", conflicts_with = "mysql")]
+    http: Option<String>,
+    /// Probe as a MySQL client
+    #[arg(long)]
+    mysql: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("kind").required(true).args(["http", "https", "mysql", "tcp"])))]
+struct ProbeArgs {
+    /// What to probe, like 10.0.0.11:8080
+    address: String,
+    /// Ask for this path
+    #[arg(long, value_name = "PATH")]
+    http: Option<String>,
+    /// Ask for this path over TLS, whatever the certificate
+    #[arg(long, value_name = "PATH")]
+    https: Option<String>,
+    /// Shake hands as a MySQL client
+    #[arg(long)]
+    mysql: bool,
+    /// Connect
+    #[arg(long)]
+    tcp: bool,
+    /// Log in as this MySQL account
+    #[arg(long, requires_all = ["mysql", "password_file"])]
+    user: Option<String>,
+    /// Where its password is
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Give up after this many milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    timeout_ms: u64,
+}
+
+/// Which running tandem.
+#[derive(Args, Debug)]
+struct AdminSocket {
+    /// Its admin socket [default: the one in lb.yaml, else
+    /// /run/tandem/admin.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Args, Debug)]
+struct StatusArgs {
+    #[command(flatten)]
+    admin: AdminSocket,
+    /// The whole status as JSON
+    #[arg(long)]
+    json: bool,
+    /// Once a second, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+#[derive(Args, Debug)]
+struct ReloadArgs {
+    #[command(flatten)]
+    admin: AdminSocket,
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+struct DemoArgs {
+    /// How long the client goes on
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+}
+
+/// Parses the command line, does what it says, and tells how it went.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to complain.
+            let _closed = error.print();
+            let is_wrong = error.use_stderr();
+            return if is_wrong { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let exit = match cli.command.unwrap_or(Command::Run(cli.file)) {
+        Command::Check(args) => check::check(&args),
+        Command::Completions { shell } => completions(shell),
+        Command::Demo(args) => demo::demo(&args),
+        Command::DemoBackend { name, bind } => demo::backend(&name, bind),
+        Command::Init { kind } => init::init(kind),
+        Command::Man => man(),
+        Command::Probe(args) => probe::probe(&args),
+        Command::Quick(args) => quick::quick(&args),
+        Command::Reload(args) => reload::reload(&args),
+        Command::Run(file) => run::run(&file.path()),
+        Command::Status(args) => status::status(&args),
+        Command::Version => {
+            out(&format!("tandem {}\n", env!("CARGO_PKG_VERSION")));
+            Exit::Ok
+        }
+    };
+    exit.into()
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tandem", &mut script);
+    out(&String::from_utf8_lossy(&script));
+    Exit::Ok
+}
+
+fn man() -> Exit {
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+        Ok(()) => {
+            out(&String::from_utf8_lossy(&page));
+            Exit::Ok
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Exit::Refused
+        }
+    }
+}
+
+/// Says `text` on standard output.
+fn out(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // Who has closed the pipe does not want to hear more.
+    let _closed = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// Says on standard error what went wrong.
+fn complain(what: &str) {
+    let _closed = writeln!(io::stderr().lock(), "tandem: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,238 @@
+//! House rules that a machine can check: who may import whom, what is pure,
+//! how long a file may be, which words do not belong.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longer files have two purposes.
+const MOST_LINES: usize = 800;
+
+/// Module -> modules it may name. `ARCHITECTURE.md` explains the arrows.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("types", &[]),
+    ("metrics", &["types", "clock"]),
+    ("status", &["types", "clock"]),
+    ("event", &["types", "clock", "metrics"]),
+    ("net", &["types"]),
+    ("pool", &["types", "clock"]),
+    ("relay", &["types", "net"]),
+    (
+        "proxy",
+        &["types", "clock", "event", "net", "pool", "relay"],
+    ),
+    ("health", &["types", "clock", "event", "net", "pool"]),
+    (
+        "admin",
+        &["types", "clock", "event", "metrics", "status", "net"],
+    ),
+    (
+        "config",
+        &["types", "admin", "event", "health", "pool", "proxy"],
+    ),
+    (
+        "app",
+        &[
+            "types", "clock", "event", "metrics", "status", "net", "pool", "proxy", "health",
+            "admin", "config",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "types", "clock", "event", "status", "health", "admin", "config", "app",
+        ],
+    ),
+    ("lib", &[]),
+    ("main", &[]),
+];
+
+/// Files that decide and do nothing.
+const PURE: &[&str] = &[
+    "health/schedule.rs",
+    "health/state.rs",
+    "metrics.rs",
+    "net/http1.rs",
+    "net/mysql/answer.rs",
+    "net/mysql/greeting.rs",
+    "net/mysql/login.rs",
+    "net/mysql/packet.rs",
+    "net/mysql/scramble.rs",
+    "net/proxy_header.rs",
+    "pool/alias.rs",
+    "pool/board.rs",
+    "pool/pick.rs",
+    "pool/snapshot.rs",
+    "pool/state.rs",
+    "proxy/admit.rs",
+    "proxy/budget.rs",
+    "proxy/deadline.rs",
+    "proxy/slab.rs",
+];
+
+/// What a pure file never says.
+const IMPURE: &[&str] = &[
+    "tokio::",
+    "async ",
+    "std::fs",
+    "std::thread",
+    "clock::now",
+    "clock::wall",
+    "Instant::now",
+    "Mutex",
+    "println!",
+    "Seed::random",
+    "TcpStream",
+    "mio::",
+];
+
+/// What the data plane never says.
+const NOT_IN_PROXY: &[&str] = &["tokio", "async ", "await"];
+
+/// The files that may contain `unsafe`: none so far.
+const UNSAFE: &[&str] = &[];
+
+fn sources() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                files.insert(name.to_owned(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// The lines of a file that are code of the product: not comments, not tests.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let product = text.split("#[cfg(test)]").next().unwrap();
+    let lines = product.lines().enumerate();
+    lines
+        .map(|(at, line)| (at + 1, line.split("//").next().unwrap()))
+        .filter(|(_, line)| !line.trim().is_empty())
+}
+
+fn is_test(file: &str) -> bool {
+    file.ends_with("tests.rs")
+}
+
+fn module(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+fn report(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let mut problems = Vec::new();
+    for (file, text) in sources() {
+        let from = module(&file);
+        let allowed = MAY_NAME.iter().find(|(name, _)| *name == from);
+        let Some((_, allowed)) = allowed else {
+            problems.push(format!("src/{file}: '{from}' is not in the table"));
+            continue;
+        };
+        for (at, line) in code(&text).filter(|_| !is_test(&file)) {
+            for rest in line.split("crate::").skip(1) {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                let to = &rest[..end.unwrap_or(rest.len())];
+                if !to.is_empty() && to != from && !allowed.contains(&to) {
+                    problems.push(format!("src/{file}:{at}: '{from}' may not name '{to}'"));
+                }
+            }
+            if line.trim_start().starts_with("use super::super") {
+                problems.push(format!("src/{file}:{at}: write crate::, not super::super"));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn pure_files_are_pure() {
+    let sources = sources();
+    let mut problems = Vec::new();
+    for file in PURE {
+        let text = sources.get(*file);
+        let text = text.unwrap_or_else(|| panic!("the pure file {file} does not exist"));
+        for (at, line) in code(text) {
+            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+                problems.push(format!("src/{file}:{at}: a pure file names '{word}'"));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn the_data_plane_knows_no_tokio() {
+    let mut problems = Vec::new();
+    for (file, text) in sources() {
+        if !matches!(module(&file), "proxy" | "relay" | "pool") {
+            continue;
+        }
+        for (at, line) in code(&text) {
+            for word in NOT_IN_PROXY.iter().filter(|word| line.contains(**word)) {
+                problems.push(format!("src/{file}:{at}: the data plane names '{word}'"));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn files_have_one_purpose() {
+    let long = sources().into_iter().filter_map(|(file, text)| {
+        let lines = text.lines().count();
+        (lines > MOST_LINES).then(|| format!("src/{file}: {lines} lines, {MOST_LINES} at the most"))
+    });
+    report(&long.collect::<Vec<_>>());
+}
+
+#[test]
+fn unsafe_stays_where_it_is_named() {
+    let mut problems = Vec::new();
+    for (file, text) in sources() {
+        if UNSAFE.contains(&file.as_str()) {
+            continue;
+        }
+        for (at, line) in code(&text) {
+            if line.contains("unsafe ") || line.contains("allow(unsafe_code)") {
+                problems.push(format!("src/{file}:{at}: unsafe outside the named files"));
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn every_metric_is_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let missing = tandem::metrics::ALL
+        .iter()
+        .filter(|metric| !readme.contains(&format!("`{}`", metric.name)))
+        .map(|metric| format!("README.md does not name {}", metric.name));
+    report(&missing.collect::<Vec<_>>());
+}
+
+/// The checks bite: each of these lines must be found.
+#[test]
+fn the_checks_see_what_they_look_for() {
+    let text = "use crate::proxy::X; // crate::cli\n#[cfg(test)]\nuse crate::app;\n";
+    let lines: Vec<_> = code(text).collect();
+    assert_eq!(lines, [(1, "use crate::proxy::X; ")]);
+    assert_eq!(module("pool/pick.rs"), "pool");
+    assert_eq!(module("metrics.rs"), "metrics");
+}
