@@ -3,13 +3,12 @@
 //! that only the monotonic clock decides anything.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use crate::kit::load::{Fault, Load, Plan, Tally};
 use crate::kit::proc::Proc;
@@ -59,7 +58,10 @@ fn a_killed_backend_breaks_only_its_own_connections() {
     killed.report("row2.killed");
     assert_only_cut(&killed);
     assert!(killed.broken.len() < 40, "a third of 50, not all");
-    let strange = killed.broken.iter().find(|it| it.backend.as_deref() != Some("a"));
+    let strange = killed
+        .broken
+        .iter()
+        .find(|it| it.backend.as_deref() != Some("a"));
     assert!(strange.is_none(), "{strange:?}");
     backends[0].revive();
     tandem.wait_state("a", "up");
@@ -89,7 +91,11 @@ fn a_frozen_backend_is_left_within_moments() {
     let frozen = load.take();
     frozen.report("row3.frozen");
     // Goal: 30. A busy machine may see the fault a little later.
-    assert!(frozen.fresh_failed.len() <= 60, "{}", frozen.fresh_failed.len());
+    assert!(
+        frozen.fresh_failed.len() <= 60,
+        "{}",
+        frozen.fresh_failed.len()
+    );
     assert!(frozen.unconnected.is_empty(), "{:?}", frozen.unconnected);
     load.go_on(ms(500));
     let quiet = load.take();
@@ -105,18 +111,19 @@ fn a_frozen_backend_is_left_within_moments() {
 #[test]
 fn a_server_with_a_full_backlog_is_tried_and_then_avoided() {
     let (_backends, lb) = stand(2, "tcp");
-    let lb = lb.pool("connect_timeout: 500ms").pool("connect_budget: 3s");
-    let tandem = lb.start();
+    // Probes that are too rare to see what happens.
+    let lb = lb
+        .pool("connect_timeout: 500ms")
+        .pool("connect_budget: 3s")
+        .pool("probe: { type: tcp, interval: 20s }");
+    let full = Backend::start("full");
+    let tandem = lb.clone().weight(&full, 0).start();
     let load = Load::start(Plan::usual(lb.address));
     load.go_on(ms(1000));
-    // Let in while it still answers its probes, full a moment later.
-    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    full.listen(1).unwrap();
-    let listener = TcpListener::from(full);
-    let address = listener.local_addr().unwrap();
-    tandem.reload(&lb.clone().backend("full", address).yaml());
-    let _fillers: Vec<_> = (0..8).map(|_| connect_in_background(address)).collect();
+    // It lives, gets no traffic yet, and its backlog is full: now it gets some.
+    full.freeze();
+    let _fillers = fill_backlog(full.address);
+    tandem.reload(&lb.clone().weight(&full, 100).yaml());
     load.go_on(ms(2000));
     let met = load.take();
     met.report("row4.met");
@@ -128,8 +135,14 @@ fn a_server_with_a_full_backlog_is_tried_and_then_avoided() {
     assert!(after.quantile(0.5) < ms(500), "most avoid it");
 }
 
-fn connect_in_background(address: SocketAddr) -> thread::JoinHandle<Option<TcpStream>> {
-    thread::spawn(move || TcpStream::connect_timeout(&address, ms(300)).ok())
+/// Connects until the kernel takes no more.
+fn fill_backlog(address: SocketAddr) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, ms(300)) {
+        held.push(stream);
+        assert!(held.len() < 5000, "a backlog has an end");
+    }
+    held
 }
 
 /// Row 5.
@@ -172,7 +185,10 @@ fn sixty_reloads_of_the_same_file_cut_nothing() {
     tally.report("row6");
     tally.assert_clean();
     figure("row6.rss_growth_kib", grown);
-    figure("row6.fds_before_after", format!("{fds} {}", tandem.proc.fds()));
+    figure(
+        "row6.fds_before_after",
+        format!("{fds} {}", tandem.proc.fds()),
+    );
     // Goal: 1 MiB; the allocator's own habits get some room.
     assert!(grown < 6 * 1024, "{grown} KiB");
     let ok = tandem.metric("tandem_config_last_reload_successful", &[]);
@@ -215,7 +231,9 @@ fn running_out_of_descriptors_hurts_only_newcomers() {
     load.go_on(ms(1000));
     load.take().assert_clean();
     let cpu = tandem.proc.cpu_seconds();
-    let idle: Vec<_> = (0..1500).filter_map(|_| TcpStream::connect(lb.address).ok()).collect();
+    let idle: Vec<_> = (0..1500)
+        .filter_map(|_| TcpStream::connect(lb.address).ok())
+        .collect();
     load.go_on(ms(3000));
     let used = tandem.proc.cpu_seconds() - cpu;
     figure("row8.cpu_seconds_in_3s", format!("{used:.2}"));
@@ -226,7 +244,9 @@ fn running_out_of_descriptors_hurts_only_newcomers() {
     assert!(used < 1.5, "no spin: {used} s");
     drop(idle);
     let start = Instant::now();
-    wait_until("newcomers are served again", SOON, || load.take().fresh_ok > 0);
+    wait_until("newcomers are served again", SOON, || {
+        load.take().fresh_ok > 0
+    });
     figure("row8.recovery_ms", start.elapsed().as_millis());
     load.go_on(ms(500));
     load.take();
@@ -251,11 +271,21 @@ fn twenty_thousand_resets_leave_nothing_behind() {
         if at % 2 == 0 {
             stream.write_all(b"ECHO\nsome bytes").unwrap();
         }
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     }
-    figure("row10.seconds", format!("{:.1}", start.elapsed().as_secs_f64()));
-    wait_until("descriptors are back", SOON, || tandem.proc.fds() <= fds + 8);
-    figure("row10.fds_before_after", format!("{fds} {}", tandem.proc.fds()));
+    figure(
+        "row10.seconds",
+        format!("{:.1}", start.elapsed().as_secs_f64()),
+    );
+    wait_until("descriptors are back", SOON, || {
+        tandem.proc.fds() <= fds + 8
+    });
+    figure(
+        "row10.fds_before_after",
+        format!("{fds} {}", tandem.proc.fds()),
+    );
     let tally = load.stop();
     tally.report("row10");
     tally.assert_clean();
@@ -420,7 +450,10 @@ fn busy_neighbours_bring_no_false_alarms() {
 }
 
 fn busy_loop() -> Proc {
-    Proc::spawn(Command::new("sh").args(["-c", "while :; do :; done"]), "a shell")
+    Proc::spawn(
+        Command::new("sh").args(["-c", "while :; do :; done"]),
+        "a shell",
+    )
 }
 
 /// A connection that on_dead: keep spares is still there afterwards.

@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use crate::kit::pattern::{self, Pattern, Sum};
 use crate::kit::tandem::{Lb, Tandem};
-use crate::kit::{Backend, SOON, figure, ms, pass, wait_until};
+use crate::kit::{Backend, SOON, figure, ms, pass, ports, wait_until};
 
 const MIB: usize = 1024 * 1024;
 
@@ -30,9 +30,15 @@ fn a_gibibyte_each_way_arrives_as_it_was_sent() {
         stream.join().unwrap();
     }
     let seconds = start.elapsed().as_secs_f64();
-    figure("integrity.gibibyte_each_way_seconds", format!("{seconds:.1}"));
+    figure(
+        "integrity.gibibyte_each_way_seconds",
+        format!("{seconds:.1}"),
+    );
     let moved = tandem.metric("tandem_bytes_total", &["direction=\"in\""]);
-    assert!(moved >= (EACH as f64) * STREAMS as f64, "{moved} bytes counted");
+    assert!(
+        moved >= (EACH as f64) * STREAMS as f64,
+        "{moved} bytes counted"
+    );
 }
 
 /// Sends one pattern and takes in another, in odd pieces and with stalls.
@@ -120,8 +126,7 @@ impl Between {
         client.write_all(b"#").unwrap();
         client.set_read_timeout(Some(SOON)).unwrap();
         loop {
-            let (mut server, _) = self.listener.accept().unwrap();
-            server.set_read_timeout(Some(SOON)).unwrap();
+            let mut server = ports::accept_soon(&self.listener);
             if server.read(&mut [0]).is_ok_and(|it| it == 1) {
                 return (client, server);
             }
@@ -162,7 +167,11 @@ fn a_half_close_from_either_side_delivers_everything() {
         pass(ms(300));
         send_and_close_in_thread(&second, 2, COUNT);
         assert_eq!(drink(&mut first), pattern::sum_of(2, COUNT));
-        let expected = if client_first { "client_closed" } else { "server_closed" };
+        let expected = if client_first {
+            "client_closed"
+        } else {
+            "server_closed"
+        };
         assert_eq!(between.reason(&own), expected);
     }
 }
@@ -189,12 +198,18 @@ fn a_reset_on_one_side_is_a_reset_on_the_other() {
             };
             first.write_all(&vec![7; bytes_before]).unwrap();
             pass(ms(50));
-            SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
+            SockRef::from(&first)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
             drop(first);
             let error = second.read_to_end(&mut Vec::new()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
             let reason = between.tandem.reason(address);
-            let expected = if client_resets { "client_reset" } else { "server_reset" };
+            let expected = if client_resets {
+                "client_reset"
+            } else {
+                "server_reset"
+            };
             assert_eq!(reason, expected);
         }
     }
@@ -217,7 +232,10 @@ fn a_cut_answer_does_not_look_whole() {
 
 #[test]
 fn silence_and_half_silence_end_with_their_reasons() {
-    let between = Between::with(|lb| lb.pool("idle_timeout: 400ms").pool("half_close_timeout: 200ms"));
+    let between = Between::with(|lb| {
+        lb.pool("idle_timeout: 400ms")
+            .pool("half_close_timeout: 200ms")
+    });
     let (mut client, _server) = between.meet();
     let start = Instant::now();
     // The end may come as a reset; that it comes is what counts.
@@ -247,7 +265,10 @@ fn stalled_readers_cost_bounded_memory() {
     let grown = between.tandem.proc.pss_kib().saturating_sub(before);
     figure("integrity.stalled_kib_each", grown / SESSIONS as u64);
     figure("integrity.stalled_sent_mib", sent / MIB);
-    assert!(grown / (SESSIONS as u64) < 512, "{grown} KiB for {SESSIONS}");
+    assert!(
+        grown / (SESSIONS as u64) < 512,
+        "{grown} KiB for {SESSIONS}"
+    );
     // And every byte is still on its way.
     let (client, server) = held.pop().unwrap();
     drop(server);
@@ -284,7 +305,9 @@ fn ten_thousand_idle_connections_are_held_and_given_back() {
     let lb = Lb::new(&backends, "tcp").pool("protocol: tcp");
     let tandem = lb.start();
     let most = tandem.status()["max_connections"].as_u64().unwrap();
-    let count = usize::try_from(most.saturating_sub(20)).unwrap().min(10_000);
+    let count = usize::try_from(most.saturating_sub(20))
+        .unwrap()
+        .min(10_000);
     wait_until("probes are over", SOON, || tandem.proc.fds() > 0);
     let fds = tandem.proc.fds();
     let before = tandem.proc.pss_kib();
@@ -309,8 +332,16 @@ fn ten_thousand_idle_connections_are_held_and_given_back() {
     assert_eq!(drink(&mut one), pattern::sum_of(5, 1000));
     drop(held);
     wait_until("all are closed", SOON, || open() == 0.0);
-    wait_until("descriptors are back", SOON, || tandem.proc.fds() <= fds + 5);
-    figure("integrity.idle_fds_before_after", format!("{fds} {}", tandem.proc.fds()));
+    wait_until("descriptors are back", SOON, || {
+        tandem.proc.fds() <= fds + 5
+    });
+    figure(
+        "integrity.idle_fds_before_after",
+        format!("{fds} {}", tandem.proc.fds()),
+    );
     let after = tandem.proc.pss_kib();
-    figure("integrity.idle_kib_before_after", format!("{before} {after}"));
+    figure(
+        "integrity.idle_kib_before_after",
+        format!("{before} {after}"),
+    );
 }

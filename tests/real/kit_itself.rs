@@ -1,7 +1,7 @@
 //! The kit alone, without tandem: what its clients and servers measure is
 //! true, so that a fault that they report is tandem's.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use crate::kit::mariadb::{self, Mariadb};
@@ -44,7 +44,12 @@ fn the_load_counts_what_broke() {
     load.go_on(ms(300));
     let tally = load.stop();
     assert_eq!(tally.broken.len(), 50, "every held connection broke once");
-    assert!(tally.broken.iter().all(|it| it.backend.as_deref() == Some("a")));
+    assert!(
+        tally
+            .broken
+            .iter()
+            .all(|it| it.backend.as_deref() == Some("a"))
+    );
     assert!(!tally.unconnected.is_empty(), "fresh ones were refused");
 }
 
@@ -107,4 +112,35 @@ fn mariadb_answers_and_counts_bare_connections_as_errors() {
         answer.contains("1129")
     });
     assert!(server.connect_errors() >= 10);
+}
+
+#[test]
+fn a_reset_is_seen_as_a_reset_and_an_end_as_an_end() {
+    let backend = Backend::start("a");
+    let end_of = |order: &str| {
+        let mut stream = TcpStream::connect(backend.address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(order.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_end(&mut Vec::new()).map_err(|it| it.kind())
+    };
+    assert_eq!(end_of("RESET 300000\n"), Err(ErrorKind::ConnectionReset));
+    assert_eq!(end_of("SOURCE 300000 1\n"), Ok(300_000));
+    assert_eq!(end_of("ECHO\n12345"), Ok(5));
+    assert_eq!(
+        end_of("GET /big/70000 HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        Ok(70_042)
+    );
+}
+
+#[test]
+fn a_frozen_backlog_fills() {
+    let full = Backend::start("full");
+    full.freeze();
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&full.address, ms(300)) {
+        held.push(stream);
+        assert!(held.len() < 100, "a backlog of 4 has an end");
+    }
+    drop(held);
 }

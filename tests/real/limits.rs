@@ -92,7 +92,9 @@ fn assert_at_most(
     tandem: &crate::kit::Tandem,
     source: impl Fn(usize) -> String,
 ) {
-    let held: Vec<_> = (0..limit).map(|at| served(&source(at), lb.address)).collect();
+    let held: Vec<_> = (0..limit)
+        .map(|at| served(&source(at), lb.address))
+        .collect();
     for at in 0..3 {
         assert!(!is_served_from(&source(at), lb.address), "one too many");
     }
@@ -107,7 +109,10 @@ fn assert_at_most(
 #[test]
 fn a_full_backend_makes_clients_wait_a_bounded_time() {
     let (backends, lb) = stand("tcp");
-    let value = format!("{{ address: \"{}\", max_connections: 2 }}", backends[0].address);
+    let value = format!(
+        "{{ address: \"{}\", max_connections: 2 }}",
+        backends[0].address
+    );
     let lb = lb
         .backend_as("a", &value)
         .pool("queue: { timeout: 1500ms, limit: 2 }");
@@ -115,14 +120,19 @@ fn a_full_backend_makes_clients_wait_a_bounded_time() {
     let mut held: Vec<_> = (0..2).map(|_| served("127.0.0.1", lb.address)).collect();
 
     let start = Instant::now();
-    assert!(!is_served_from("127.0.0.1", lb.address), "nobody left in time");
+    assert!(
+        !is_served_from("127.0.0.1", lb.address),
+        "nobody left in time"
+    );
     let waited = start.elapsed();
     figure("limits.queue_timeout_ms", waited.as_millis());
     assert!(waited >= ms(1000) && waited < ms(15_000), "{waited:?}");
 
     let mut waiting = TcpStream::connect(lb.address).unwrap();
     waiting.set_read_timeout(Some(SOON)).unwrap();
-    wait_until("it waits", SOON, || tandem.metric("tandem_pool_queued", &[]) > 0.5);
+    wait_until("it waits", SOON, || {
+        tandem.metric("tandem_pool_queued", &[]) > 0.5
+    });
     drop(held.pop());
     assert!(is_served(&mut waiting), "it got the place");
     let ending = waiting.local_addr().unwrap();
@@ -134,13 +144,18 @@ fn a_full_backend_makes_clients_wait_a_bounded_time() {
 #[test]
 fn the_queue_itself_is_bounded() {
     let (backends, lb) = stand("tcp");
-    let value = format!("{{ address: \"{}\", max_connections: 1 }}", backends[0].address);
+    let value = format!(
+        "{{ address: \"{}\", max_connections: 1 }}",
+        backends[0].address
+    );
     let lb = lb
         .backend_as("a", &value)
         .pool("queue: { timeout: 20s, limit: 3 }");
     let tandem = lb.start();
     let _held = served("127.0.0.1", lb.address);
-    let _queued: Vec<_> = (0..3).map(|_| TcpStream::connect(lb.address).unwrap()).collect();
+    let _queued: Vec<_> = (0..3)
+        .map(|_| TcpStream::connect(lb.address).unwrap())
+        .collect();
     let waiting = || tandem.metric("tandem_pool_queued", &[]);
     wait_until("three wait", SOON, || waiting() >= 3.0);
     let start = Instant::now();
@@ -151,7 +166,10 @@ fn the_queue_itself_is_bounded() {
 #[test]
 fn a_higher_tier_serves_when_the_first_is_full_or_dead() {
     let mut backends = Backend::several(2);
-    let first = format!("{{ address: \"{}\", max_connections: 1 }}", backends[0].address);
+    let first = format!(
+        "{{ address: \"{}\", max_connections: 1 }}",
+        backends[0].address
+    );
     let second = format!("{{ address: \"{}\", tier: 1 }}", backends[1].address);
     let lb = Lb::new(&backends, "tcp")
         .pool("protocol: tcp")
@@ -159,7 +177,10 @@ fn a_higher_tier_serves_when_the_first_is_full_or_dead() {
         .backend_as("b", &second);
     let tandem = lb.start();
     let name = || http::get(lb.address, "/").body;
-    assert!((0..10).all(|_| name().starts_with('a')), "the first tier only");
+    assert!(
+        (0..10).all(|_| name().starts_with('a')),
+        "the first tier only"
+    );
     let held = served("127.0.0.1", lb.address);
     assert!(name().starts_with('b'), "the first is full");
     drop(held);
@@ -178,12 +199,17 @@ fn nobody_left_is_said_in_the_pools_own_protocol() {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let start = Instant::now();
         if protocol == "http" {
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .unwrap();
         }
         let mut all = Vec::new();
         let ended = stream.read_to_end(&mut all);
         let text = String::from_utf8_lossy(&all).into_owned();
-        figure(&format!("limits.refused_ms.{protocol}"), start.elapsed().as_millis());
+        figure(
+            &format!("limits.refused_ms.{protocol}"),
+            start.elapsed().as_millis(),
+        );
         match protocol {
             "http" => assert!(text.starts_with("HTTP/1.1 503") && ended.is_ok(), "{text}"),
             "mysql" => {
@@ -193,8 +219,9 @@ fn nobody_left_is_said_in_the_pools_own_protocol() {
             }
             _ => assert!(ended.is_err() && all.is_empty(), "a reset: {ended:?}"),
         }
-        let reason = tandem.reason(stream.local_addr().unwrap());
-        assert_eq!(reason, "no_backend");
+        let client = stream.local_addr().unwrap();
+        drop(stream);
+        assert_eq!(tandem.reason(client), "no_backend");
         assert!(tandem.metric("tandem_pool_exhausted_total", &[]) >= 1.0);
     }
 }

@@ -10,12 +10,15 @@
     reason = "these tests watch real processes in real time, and helpers of a test may unwrap"
 )]
 
-mod kit;
+mod admin;
+mod cli;
 mod faults;
 mod integrity;
+mod kit;
 mod kit_itself;
 mod limits;
 mod mysql;
+mod proxy_protocol;
 mod web;
 
 /// No test: the process behind `kit::Backend`, which runs this file again.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::kit::mariadb::{self, Mariadb};
 use crate::kit::proc::Proc;
 use crate::kit::tandem::{Lb, Tandem};
-use crate::kit::{SOON, eventually, figure, ms, output, ports, said, wait_until};
+use crate::kit::{SOON, figure, ms, output, ports, said, wait_until};
 
 const LOGIN: &str = "user: tandem, password: secret, ";
 const TIMES: &str = "interval: 200ms, timeout: 500ms, fall: 2, rise: 2, \
@@ -61,7 +61,10 @@ fn clients_work_through_it_unchanged() {
     let tandem = lb.start();
     let answer = mariadb::ask(lb.address, "SELECT 6 * 7; SELECT REPEAT('x', 1000000)");
     let text = said(&answer);
-    assert!(answer.status.success() && text.starts_with("42\n"), "{text:.200}");
+    assert!(
+        answer.status.success() && text.starts_with("42\n"),
+        "{text:.200}"
+    );
     assert_eq!(text.trim().len(), 1_000_003, "a long row arrives whole");
     let wrong = mariadb::ask(lb.address, "SELECT nothing");
     assert!(said(&wrong).contains("1054"), "errors are the server's own");
@@ -69,10 +72,11 @@ fn clients_work_through_it_unchanged() {
     sysbench(lb.address, "prepare");
     let report = sysbench(lb.address, "run");
     for line in report.lines() {
-        if let Some((key, value)) = line.split_once(':') {
-            if ["transactions", "ignored errors", "reconnects"].contains(&key.trim()) {
-                figure(&format!("mysql.sysbench.{}", key.trim()), value.trim());
-            }
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
+        if ["transactions", "ignored errors", "reconnects"].contains(&key.trim()) {
+            figure(&format!("mysql.sysbench.{}", key.trim()), value.trim());
         }
     }
     let reconnects = report.lines().find(|it| it.contains("reconnects:"));
@@ -213,10 +217,8 @@ fn a_full_server_is_saturated_and_not_dead() {
         said(&mariadb::ask(server.address, "SELECT 1")).contains("1040")
     });
     let tandem = Tandem::launch(&both_probes(&server), None, None);
+    tandem.wait_alive();
     for pool in ["login", "bare"] {
-        eventually("the pools are there", SOON, || {
-            tandem.socket().exists().then_some(())
-        });
         tandem.wait_state_of(pool, "db1", "saturated");
     }
     for proc in &mut held {

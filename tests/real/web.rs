@@ -99,7 +99,10 @@ fn assert_probed_first(server: &Nginx) {
     let log = server.log();
     let probes = log.lines().take_while(|it| is_probe(it)).count();
     let first: Vec<&str> = log.lines().take(4).collect();
-    assert!(probes >= 2, "{probes} probes before the first client: {first:?}");
+    assert!(
+        probes >= 2,
+        "{probes} probes before the first client: {first:?}"
+    );
     assert!(server.requests() > 0, "clients came");
     figure("web.probes_before_first_client", probes);
 }
@@ -108,7 +111,9 @@ fn reload_fifty_times(tandem: &Tandem, lb: &Lb, servers: &[Nginx]) {
     for round in 0..50_u32 {
         let weight = 50 + round * 3;
         let server = &servers[round as usize % servers.len()];
-        let changed = lb.clone().backend_as(&server.name, &server.weighing(weight));
+        let changed = lb
+            .clone()
+            .backend_as(&server.name, &server.weighing(weight));
         tandem.reload(&changed.yaml());
     }
     tandem.reload(&lb.yaml());
@@ -134,7 +139,10 @@ fn traffic_follows_the_weights() {
     assert_eq!(c, 0);
     assert_eq!(servers[2].requests(), 0);
     assert!(a + b > 200, "{tally:?}");
-    assert!(b * 10 > a * 22 && b * 10 < a * 40, "1 : 3 and not {a} : {b}");
+    assert!(
+        b * 10 > a * 22 && b * 10 < a * 40,
+        "1 : 3 and not {a} : {b}"
+    );
     let total = tandem.metric("tandem_backend_connections_total", &["backend=\"b\""]);
     assert!(total >= b as f64 * 0.99, "{total} connections, {b} answers");
 }

@@ -62,7 +62,11 @@ fn exchange(
     path: &str,
     headers: &str,
 ) -> io::Result<Reply> {
-    let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+    let length = if method == "GET" {
+        ""
+    } else {
+        "Content-Length: 0\r\n"
+    };
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n{length}{headers}\r\n"

@@ -50,6 +50,7 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// When, since the load began.
+    #[expect(dead_code, reason = "it is read in the message of a failed test")]
     pub(crate) at: Duration,
     /// The client's own address, if it got as far as a connection.
     pub(crate) client: Option<SocketAddr>,
@@ -117,14 +118,23 @@ impl Tally {
     /// Says the figures.
     pub(crate) fn report(&self, test: &str) {
         figure(&format!("{test}.fresh_ok"), self.fresh_ok);
-        figure(&format!("{test}.fresh_failed_once"), self.fresh_failed.len());
-        figure(&format!("{test}.fresh_failed_twice"), self.failed_twice.len());
+        figure(
+            &format!("{test}.fresh_failed_once"),
+            self.fresh_failed.len(),
+        );
+        figure(
+            &format!("{test}.fresh_failed_twice"),
+            self.failed_twice.len(),
+        );
         figure(&format!("{test}.unconnected"), self.unconnected.len());
         figure(&format!("{test}.held_ok"), self.held_ok);
         figure(&format!("{test}.held_broken"), self.broken.len());
         for part in [0.5, 0.99, 1.0] {
             let latency = self.quantile(part);
-            figure(&format!("{test}.latency_p{}", part * 100.0), format!("{latency:?}"));
+            figure(
+                &format!("{test}.latency_p{}", part * 100.0),
+                format!("{latency:?}"),
+            );
         }
     }
 
@@ -341,7 +351,9 @@ async fn exchange(stream: &mut TcpStream, is_last: bool) -> Result<String, Fault
         if reply.status != 200 {
             return Err(Fault::Wrong(reply.head));
         }
-        let length = reply.header("content-length").and_then(|it| it.parse().ok());
+        let length = reply
+            .header("content-length")
+            .and_then(|it| it.parse().ok());
         if length == Some(reply.body.len()) {
             let name = reply.body.split_whitespace().next().unwrap_or("nobody");
             return Ok(name.to_owned());

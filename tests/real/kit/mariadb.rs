@@ -71,7 +71,10 @@ impl Mariadb {
             .arg(format!("--pid-file={path}/pid"))
             .arg(format!("--bind-address={}", self.address.ip()))
             .arg(format!("--port={}", self.address.port()))
-            .args(["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0"])
+            .args([
+                "--innodb-buffer-pool-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ])
             .args(user())
             .args(&self.options)
             .env("PATH", path_with_sbin())
@@ -129,7 +132,8 @@ impl Mariadb {
     /// What the server holds against the hosts that connect to it: the errors
     /// that block a host at `max_connect_errors`.
     pub(crate) fn connect_errors(&self) -> u64 {
-        let query = "SELECT COALESCE(SUM(SUM_CONNECT_ERRORS), 0) FROM performance_schema.host_cache";
+        let query =
+            "SELECT COALESCE(SUM(SUM_CONNECT_ERRORS), 0) FROM performance_schema.host_cache";
         self.sql(query).parse().expect("a number")
     }
 }

@@ -24,11 +24,6 @@ impl Metrics {
         self.matching(name, labels).map(|(_, value)| value).sum()
     }
 
-    /// Whether there is such a series.
-    pub(crate) fn has(&self, name: &str, labels: &[&str]) -> bool {
-        self.matching(name, labels).next().is_some()
-    }
-
     /// How many series there are.
     pub(crate) fn series(&self) -> usize {
         self.lines.len()

@@ -1,11 +1,24 @@
 //! Free ports, and this machine's own address.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use super::{SOON, eventually};
 
 /// An address on 127.0.0.1 that nobody listens on.
 pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
     listener.local_addr().expect("a bound socket")
+}
+
+/// The next connection to `listener`, which must come soon.
+pub(crate) fn accept_soon(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("an option");
+    let stream = eventually("somebody connects", SOON, || {
+        listener.accept().ok().map(|(stream, _)| stream)
+    });
+    stream.set_nonblocking(false).expect("an option");
+    stream.set_read_timeout(Some(SOON)).expect("an option");
+    stream
 }
 
 /// This machine's address on its network. MariaDB keeps no record of what

@@ -39,7 +39,11 @@ impl Lb {
         for it in backends {
             lb = lb.backend(&it.name, it.address);
         }
-        let path = if kind == "http" { ", path: /healthz" } else { "" };
+        let path = if kind == "http" {
+            ", path: /healthz"
+        } else {
+            ""
+        };
         let times = "interval: 200ms, timeout: 150ms, fall: 2, rise: 2, \
                      fast_interval: 100ms, down_interval: 200ms";
         lb.pool(&format!("probe: {{ type: {kind}{path}, {times} }}"))
@@ -188,10 +192,23 @@ impl Tandem {
         write_config(self.dir.path(), yaml);
     }
 
+    /// Waits until the admin interface answers.
+    pub(crate) fn wait_alive(&self) {
+        let alive = eventually_or(SOON, || self.ask("GET", "/healthz"));
+        let is_ok = alive.is_some_and(|it| it.status == 200);
+        assert!(is_ok, "tandem is not there; it said:\n{}", self.log());
+    }
+
     /// Waits until /readyz says 200.
     pub(crate) fn wait_ready(&self) {
-        let ready = eventually_or(SOON, || (self.ask("GET", "/readyz")?.status == 200).then_some(()));
-        assert!(ready.is_some(), "tandem is not ready; it said:\n{}", self.log());
+        let ready = eventually_or(SOON, || {
+            (self.ask("GET", "/readyz")?.status == 200).then_some(())
+        });
+        assert!(
+            ready.is_some(),
+            "tandem is not ready; it said:\n{}",
+            self.log()
+        );
     }
 
     fn ask(&self, method: &str, path: &str) -> Option<Reply> {
@@ -303,7 +320,9 @@ impl Tandem {
         let log = self.log();
         let mark = format!("\"event\":\"{event}\"");
         let lines = log.lines().filter(|it| it.contains(&mark));
-        lines.filter_map(|it| serde_json::from_str(it).ok()).collect()
+        lines
+            .filter_map(|it| serde_json::from_str(it).ok())
+            .collect()
     }
 
     /// The backends that each client was given, by the client's address.
