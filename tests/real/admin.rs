@@ -1,0 +1,340 @@
+//! What tandem says of itself, to whom, and what it makes of nonsense.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::kit::http::{self, Reply};
+use crate::kit::pattern::Pattern;
+use crate::kit::tandem::{Lb, Tandem};
+use crate::kit::{Backend, Load, Plan, SOON, figure, ms, said, wait_until};
+
+const ADMIN: &str = "admin: { bind: \"127.0.0.1:0\", socket: \"@SOCKET\" }\n";
+
+fn stand() -> (Vec<Backend>, Lb) {
+    let backends = Backend::several(2);
+    let lb = Lb::new(&backends, "http").pool("protocol: http");
+    (backends, lb)
+}
+
+/// Row 30: what Prometheus' own checker says of our metrics.
+#[test]
+fn promtool_finds_nothing_wrong() {
+    let (mut backends, lb) = stand();
+    let tandem = lb.start();
+    for _ in 0..20 {
+        assert_eq!(http::get(lb.address, "/").status, 200);
+    }
+    backends[0].kill();
+    tandem.wait_state("a", "down");
+    let scrape = http::get(tandem.admin_tcp(), "/metrics");
+    let kind = scrape.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("text/plain"), "{kind}");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts; install prometheus");
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(scrape.body.as_bytes()).unwrap();
+    drop(stdin);
+    let done = promtool.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(said(&done), "", "not even a hint");
+}
+
+#[test]
+fn connections_are_counted_while_they_are_open() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let open = || tandem.metric("tandem_listener_connections", &["listener=\"web\""]);
+    assert!(open() < 0.5);
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        let mut stream = TcpStream::connect(lb.address).unwrap();
+        stream.write_all(b"HOLD\n").unwrap();
+        held.push(stream);
+    }
+    wait_until("12 are open", SOON, || (open() - 12.0).abs() < 0.5);
+    wait_until("and 12 to the backends", SOON, || {
+        (tandem.metric("tandem_backend_connections", &[]) - 12.0).abs() < 0.5
+    });
+    let finished = || tandem.metric("tandem_connections_finished_total", &[]);
+    assert!(finished() < 0.5, "none has ended");
+    drop(held);
+    wait_until("all have ended", SOON, || open() < 0.5 && finished() > 11.5);
+}
+
+/// Row 30: labels are bounded, whoever comes.
+#[test]
+fn many_client_addresses_make_no_more_series() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    visit(lb.address, 0);
+    wait_until("the first has ended", SOON, || {
+        tandem.metric("tandem_connections_finished_total", &[]) > 0.5
+    });
+    let before = tandem.metrics().series();
+    for at in 0..1500 {
+        visit(lb.address, at);
+    }
+    let after = tandem.metrics().series();
+    figure("admin.series_before_after", format!("{before} {after}"));
+    assert!(after <= before + 20, "{before} -> {after}");
+}
+
+/// One request from one of 65,000 loopback addresses.
+fn visit(to: SocketAddr, at: u32) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let source = format!("127.1.{}.{}:0", at / 250, 1 + at % 250);
+    socket
+        .bind(&source.parse::<SocketAddr>().unwrap().into())
+        .unwrap();
+    socket.connect(&to.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    assert!(all.starts_with(b"HTTP/1.1 200"));
+}
+
+/// Row 30: a scrape stays quick however much is open.
+#[test]
+fn a_scrape_is_quick_with_thousands_of_connections() {
+    crate::kit::backend::raise_nofile();
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let held: Vec<_> = (0..5000)
+        .map(|_| {
+            let mut stream = TcpStream::connect(lb.address).unwrap();
+            stream.write_all(b"HOLD\n").unwrap();
+            stream
+        })
+        .collect();
+    wait_until("all are open", SOON, || {
+        tandem.metric("tandem_listener_connections", &[]) > 4999.5
+    });
+    let mut worst = ms(0);
+    for _ in 0..20 {
+        let start = Instant::now();
+        let scrape = tandem.admin("GET", "/metrics");
+        worst = worst.max(start.elapsed());
+        assert_eq!(scrape.status, 200);
+    }
+    figure("admin.scrape_worst", format!("{worst:?} at {}", held.len()));
+    assert!(worst < ms(1000), "{worst:?}; the goal is 10 ms");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let (_backends, lb) = stand();
+    let lb = lb
+        .pool("protocol: mysql")
+        .pool("probe: { type: mysql, user: tandem, password: hush-probe }")
+        .tail("admin: { bind: \"127.0.0.1:0\", socket: \"@SOCKET\", token: hush-token }\n");
+    let tandem = Tandem::launch(&lb.yaml(), None, None);
+    tandem.wait_alive();
+    let shown = tandem.admin("GET", "/v1/config");
+    assert_eq!(shown.status, 200);
+    assert!(shown.body.contains("***"), "{}", shown.body);
+    let path = tandem.config().display().to_string();
+    let printed = crate::kit::tandem::run(&["check", "-c", &path, "--print"]);
+    let status = tandem.admin("GET", "/v1/status").body;
+    for text in [shown.body, status, said(&printed), tandem.log()] {
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+fn assert_problem(reply: &Reply, status: u16) {
+    assert_eq!(reply.status, status, "{} {}", reply.head, reply.body);
+    let kind = reply.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("application/problem+json"), "{kind}");
+    let problem = reply.json();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string(), "{problem}");
+}
+
+#[test]
+fn errors_are_problems_and_writes_need_a_right() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    assert_problem(&tandem.admin("GET", "/nothing"), 404);
+    assert_problem(&tandem.admin("GET", "/v1/pools/nobody"), 404);
+    assert_problem(&tandem.admin("GET", "/v1/reload"), 405);
+    let open = tandem.admin_tcp();
+    let refused = http::tcp(open, "POST", "/v1/reload", "").unwrap();
+    assert_problem(&refused, 403);
+    assert_eq!(tandem.admin("POST", "/v1/reload").status, 200);
+
+    let guarded = lb
+        .tail(&ADMIN.replace(" }\n", ", token: s3cret }\n"))
+        .start();
+    let address = guarded.admin_tcp();
+    let post = |headers: &str| http::tcp(address, "POST", "/v1/reload", headers).unwrap();
+    assert!([401, 403].contains(&post("").status));
+    assert!([401, 403].contains(&post("Authorization: Bearer wrong\r\n").status));
+    assert_eq!(post("Authorization: Bearer s3cret\r\n").status, 200);
+    assert_eq!(
+        http::get(address, "/v1/status").status,
+        200,
+        "reading is free"
+    );
+}
+
+/// Row 27.
+#[test]
+fn garbage_leaves_the_admin_interface_alive() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let address = tandem.admin_tcp();
+    let fds = tandem.proc.fds();
+    let mut chance = Pattern::new(27);
+    for round in 0..3000 {
+        let bytes = garbage(&mut chance);
+        if round % 2 == 0 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            // It may hang up on us half-way.
+            let _refused = stream.write_all(&bytes);
+        } else {
+            let mut stream = UnixStream::connect(tandem.socket()).unwrap();
+            let _refused = stream.write_all(&bytes);
+        }
+    }
+    assert_eq!(http::get(address, "/healthz").status, 200);
+    assert_eq!(tandem.admin("GET", "/healthz").status, 200);
+    wait_until("descriptors are back", SOON, || {
+        tandem.proc.fds() <= fds + 4
+    });
+    assert_eq!(http::get(lb.address, "/").status, 200, "and traffic flows");
+    assert!(!tandem.log().contains("panicked"), "{}", tandem.log());
+}
+
+/// Noise, or a request with noise in its middle.
+fn garbage(chance: &mut Pattern) -> Vec<u8> {
+    let mut bytes = vec![0; 1 + chance.below(600)];
+    chance.fill(&mut bytes);
+    let starts: [&[u8]; 4] = [
+        b"",
+        b"GET /v1/",
+        b"GET /metrics HTTP/1.1\r\nHost: ",
+        b"POST /v1/reload HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",
+    ];
+    let mut all = starts[chance.below(starts.len())].to_vec();
+    all.extend(bytes);
+    all
+}
+
+#[test]
+fn a_broken_file_leaves_the_old_one_in_force() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let hash = tandem.status()["config"]["hash"].clone();
+    let ok = || tandem.metric("tandem_config_last_reload_successful", &[]);
+    assert!(ok() > 0.5);
+    tandem.write(&lb.yaml().replace("pool: web", "pool: wbe"));
+
+    let done = tandem.command(&["reload"]);
+    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    assert!(said(&done).contains("wbe"), "{}", said(&done));
+    assert!(ok() < 0.5, "the metric says so");
+    wait_until("the log says so", SOON, || {
+        !tandem.events("reload_failed").is_empty()
+    });
+    let refused = tandem.admin("POST", "/v1/reload");
+    assert!(
+        refused.status >= 400 && refused.status < 500,
+        "{}",
+        refused.head
+    );
+    assert_eq!(tandem.status()["config"]["hash"], hash);
+    assert_eq!(http::get(lb.address, "/").status, 200, "traffic flows");
+
+    tandem.write(&lb.clone().pool("policy: least").yaml());
+    let done = tandem.command(&["reload"]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert!(ok() > 0.5);
+    assert_ne!(tandem.status()["config"]["hash"], hash);
+    assert_eq!(tandem.status()["pools"][0]["policy"], "least");
+}
+
+#[test]
+fn readyz_waits_for_the_first_round_of_probes() {
+    let frozen = Backend::start("a");
+    frozen.freeze();
+    let lb = Lb::new(&[], "http")
+        .backend("a", frozen.address)
+        .pool("probe: { type: http, path: /healthz, timeout: 1500ms, interval: 2s }");
+    let tandem = Tandem::launch(&lb.yaml(), None, None);
+    tandem.wait_alive();
+    assert_eq!(tandem.admin("GET", "/readyz").status, 503);
+    tandem.wait_ready();
+    frozen.thaw();
+    tandem.wait_state("a", "up");
+}
+
+#[test]
+fn the_status_has_the_shape_that_people_script_against() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let status = tandem.status();
+    let has = |at: &serde_json::Value, keys: &[&str]| {
+        for key in keys {
+            assert!(at.get(key).is_some(), "no {key} in {at}");
+        }
+    };
+    let top = [
+        "version",
+        "ready",
+        "workers",
+        "connections",
+        "config",
+        "admin",
+    ];
+    has(&status, &top);
+    has(
+        &status,
+        &["listeners", "pools", "max_connections", "started"],
+    );
+    has(
+        &status["listeners"][0],
+        &["name", "pool", "binds", "connections"],
+    );
+    let pool = &status["pools"][0];
+    has(
+        pool,
+        &["name", "policy", "protocol", "usable", "panic", "backends"],
+    );
+    let keys = ["name", "address", "state", "weight", "effective_weight"];
+    has(&pool["backends"][0], &keys);
+    has(&pool["backends"][0], &["connections", "last_probe"]);
+    let command = tandem.command(&["status", "--json"]);
+    let same: serde_json::Value = serde_json::from_slice(&command.stdout).unwrap();
+    assert_eq!(same["pools"][0]["name"], "web");
+    let text = said(&tandem.command(&["status"]));
+    assert!(text.contains("web") && text.contains("up"), "{text}");
+}
+
+/// A scraper that never stops takes nothing from the traffic.
+#[test]
+fn scraping_hard_hurts_no_traffic() {
+    let (_backends, lb) = stand();
+    let tandem = lb.start();
+    let load = Load::start(Plan::usual(lb.address));
+    let start = Instant::now();
+    let mut scrapes = 0;
+    while start.elapsed() < ms(2000) {
+        assert_eq!(tandem.admin("GET", "/metrics").status, 200);
+        scrapes += 1;
+    }
+    figure("admin.scrapes_in_2s", scrapes);
+    load.stop().assert_clean();
+}

@@ -1,0 +1,249 @@
+//! The commands, as people and scripts run them.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::kit::pattern::Pattern;
+use crate::kit::proc::Proc;
+use crate::kit::tandem::{Lb, PROGRAM, Tandem, run, stays};
+use crate::kit::{Backend, SOON, figure, http, ms, ports, said, wait_until, work_dir};
+
+#[test]
+fn check_shows_every_problem_at_once() {
+    let dir = work_dir();
+    let path = dir.path().join("lb.yaml");
+    let text = "listeners:
+  web: { bind: \"127.0.0.1:80\", pool: wbe }
+pools:
+  web:
+    backends: [ \"127.0.0.1:1\" ]
+    conect_timeout: 1s
+    idle_timeout: 30
+";
+    fs::write(&path, text).unwrap();
+    let file = path.display().to_string();
+    let done = run(&["check", "-c", &file]);
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    let told = said(&done);
+    for part in [
+        "wbe",
+        "conect_timeout",
+        "connect_timeout",
+        "idle_timeout",
+        "lb.yaml:2:",
+        "lb.yaml:6:",
+        "lb.yaml:7:",
+    ] {
+        assert!(told.contains(part), "{part} is missing:\n{told}");
+    }
+    assert_eq!(run(&["run", "-c", &file]).status.code(), Some(2));
+    assert_eq!(
+        run(&["check", "-c", "/nonexistent/lb.yaml"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(run(&["no-such-command"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_init_prints_passes_check() {
+    for kind in ["web", "mysql"] {
+        let done = run(&["init", kind]);
+        assert_eq!(done.status.code(), Some(0));
+        let dir = work_dir();
+        let path = dir.path().join("lb.yaml");
+        fs::write(&path, &done.stdout).unwrap();
+        let checked = run(&["check", "-c", &path.display().to_string()]);
+        assert_eq!(checked.status.code(), Some(0), "{kind}: {}", said(&checked));
+    }
+}
+
+/// Row 26, scaled: no file makes the check panic or hang.
+#[test]
+fn mutated_files_are_refused_in_words() {
+    let dir = work_dir();
+    let path = dir.path().join("lb.yaml");
+    let file = path.display().to_string();
+    let good = Lb::new(&[Backend::absent("a")], "http")
+        .pool("protocol: http")
+        .yaml();
+    let mut chance = Pattern::new(26);
+    let mut worst = ms(0);
+    for _ in 0..200 {
+        let mut bytes = good.clone().into_bytes();
+        for _ in 0..=chance.below(4) {
+            let at = chance.below(bytes.len());
+            match chance.below(3) {
+                0 => bytes[at] = u8::try_from(chance.below(256)).unwrap(),
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, b"{}[]:,&*!\n\t #"[chance.below(13)]),
+            }
+        }
+        fs::write(&path, &bytes).unwrap();
+        let start = Instant::now();
+        let done = run(&["check", "-c", &file]);
+        worst = worst.max(start.elapsed());
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        match done.status.code() {
+            Some(0) => {}
+            Some(2) => assert!(said(&done).contains("lb.yaml:"), "{}\n{text}", said(&done)),
+            other => panic!("{other:?}: {}\n{text}", said(&done)),
+        }
+    }
+    figure("cli.check_worst_ms", worst.as_millis());
+    fs::write(&path, alias_bomb()).unwrap();
+    let start = Instant::now();
+    assert_eq!(run(&["check", "-c", &file]).status.code(), Some(2));
+    figure("cli.alias_bomb_ms", start.elapsed().as_millis());
+    assert!(start.elapsed() < ms(5000), "the goal is 100 ms");
+}
+
+fn alias_bomb() -> String {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for at in 1..12 {
+        let before = vec![format!("*a{}", at - 1); 9].join(", ");
+        text.push_str(&format!("a{at}: &a{at} [{before}]\n"));
+    }
+    text
+}
+
+#[test]
+fn commands_say_when_nobody_is_there() {
+    let dir = work_dir();
+    let socket = dir.path().join("none.sock").display().to_string();
+    for command in ["status", "reload"] {
+        let done = run(&[command, "--socket", &socket]);
+        assert_eq!(done.status.code(), Some(3), "{command}: {}", said(&done));
+    }
+}
+
+#[test]
+fn the_probe_command_answers_by_its_exit_code() {
+    let mut backend = Backend::start("a");
+    let address = backend.address.to_string();
+    let http = ["probe", &address, "--http", "/healthz"];
+    let tcp = ["probe", &address, "--tcp"];
+    for args in [&http[..], &tcp[..]] {
+        let done = run(args);
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", said(&done));
+    }
+    backend.freeze();
+    assert_ne!(run(&http).status.code(), Some(0), "frozen");
+    backend.thaw();
+    backend.kill();
+    for args in [&http[..], &tcp[..]] {
+        assert_eq!(run(args).status.code(), Some(1), "{args:?}");
+    }
+}
+
+#[test]
+fn small_commands_say_something() {
+    let version = run(&["version"]);
+    assert!(said(&version).starts_with("tandem "), "{}", said(&version));
+    for args in [&["man"][..], &["completions", "bash"][..], &["--help"][..]] {
+        let done = run(args);
+        assert_eq!(done.status.code(), Some(0), "{args:?}");
+        assert!(said(&done).len() > 500 && said(&done).contains("tandem"));
+    }
+}
+
+#[test]
+fn the_demo_ends_without_a_failure() {
+    let done = run(&["demo", "--seconds", "6"]);
+    let told = said(&done);
+    assert_eq!(done.status.code(), Some(0), "{told}");
+    assert!(told.contains("0 fail"), "{told}");
+    figure("cli.demo", told.lines().last().unwrap_or_default());
+}
+
+#[test]
+fn quick_serves_without_a_file() {
+    let backends = Backend::several(2);
+    let bind = ports::free();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["quick", &bind.to_string()])
+        .args(backends.iter().map(|it| it.address.to_string()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut proc = Proc::spawn(&mut command, "nothing, cargo builds it");
+    wait_until("it serves", SOON, || {
+        http::tcp(bind, "GET", "/", "").is_ok_and(|it| it.status == 200)
+    });
+    proc.signal(Signal::TERM);
+    let ended = proc.wait(SOON).expect("it ends");
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn sigterm_lets_sessions_end_and_then_goes() {
+    let backends = Backend::several(1);
+    let lb = Lb::new(&backends, "tcp")
+        .pool("protocol: tcp")
+        .process("shutdown_grace: 20s");
+    let mut tandem = lb.start();
+    let mut stream = hold_echo(&lb);
+    let start = Instant::now();
+    tandem.proc.signal(Signal::TERM);
+    wait_until("newcomers are refused", SOON, || {
+        TcpStream::connect(lb.address).is_err()
+    });
+    assert!(tandem.proc.is_running(), "a session is open");
+    assert!(echoes(&mut stream), "and works");
+    drop(stream);
+    let ended = tandem
+        .proc
+        .wait(SOON)
+        .expect("it ends with its last session");
+    assert_eq!(ended.code(), Some(0));
+    assert!(start.elapsed() < ms(19_000), "before the grace is over");
+}
+
+#[test]
+fn sigterm_waits_no_longer_than_its_grace() {
+    let backends = Backend::several(1);
+    let lb = Lb::new(&backends, "tcp")
+        .pool("protocol: tcp")
+        .process("shutdown_grace: 1s");
+    let mut tandem = lb.start();
+    let stream = hold_echo(&lb);
+    let start = Instant::now();
+    let ended = tandem.stop(SOON);
+    figure("cli.shutdown_ms_at_grace_1s", start.elapsed().as_millis());
+    assert_eq!(ended.code(), Some(0));
+    assert!(start.elapsed() >= ms(700), "it did wait");
+    assert_eq!(tandem.reason(stream.local_addr().unwrap()), "shutdown");
+    assert!(!tandem.socket().exists(), "the socket's file is gone");
+}
+
+fn hold_echo(lb: &Lb) -> TcpStream {
+    let mut stream = TcpStream::connect(lb.address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(b"ECHO\n").unwrap();
+    assert!(echoes(&mut stream));
+    stream
+}
+
+fn echoes(stream: &mut TcpStream) -> bool {
+    use std::io::Read as _;
+    let mut got = [0; 4];
+    let sent = stream.write_all(b"ping");
+    sent.and_then(|()| stream.read_exact(&mut got)).is_ok() && &got == b"ping"
+}
+
+#[test]
+fn an_idle_tandem_does_nothing() {
+    let backends = Backend::several(2);
+    let lb = Lb::new(&backends, "http").pool("probe: { type: http, interval: 1s }");
+    let tandem: Tandem = lb.start();
+    let before = tandem.proc.cpu_seconds();
+    assert!(stays(ms(4000), || tandem.proc.fds() > 0));
+    let used = (tandem.proc.cpu_seconds() - before) / 4.0;
+    figure("cli.idle_cpu_of_a_core", format!("{used:.3}"));
+    assert!(used < 0.25, "the goal is 0.05");
+}
