@@ -52,6 +52,10 @@ impl Node {
             // Duplicates are found by the check, together with all else.
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             with_snippet: false,
+            // An lb.yaml repeats a block a few times, not a million.
+            alias_limits: serde_yaml::alias_limits! {
+                max_total_replayed_events: 20_000,
+            },
         };
         let raw: Raw = serde_yaml::from_str_with_options(text, options).map_err(|error| {
             let place = error.location().map(Place::of).unwrap_or_default();

@@ -179,6 +179,18 @@ impl Workers {
     }
 }
 
+/// Threads never outlive their handle: a start that fails half-way must not
+/// leave them waiting for ever.
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // The bell fails only if the kernel has no memory for it; then there
+        // is no use in waiting.
+        if self.shutdown(Moment::START).is_ok() {
+            self.join();
+        }
+    }
+}
+
 fn context(worker: usize, shared: Arc<Shared>, poll: &Poll, seed: Seed) -> io::Result<Context> {
     let now = clock::now();
     Ok(Context {

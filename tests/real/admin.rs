@@ -140,7 +140,9 @@ fn secrets_are_never_shown() {
     let lb = lb
         .pool("protocol: mysql")
         .pool("probe: { type: mysql, user: tandem, password: hush-probe }")
-        .tail("admin: { bind: \"127.0.0.1:0\", socket: \"@SOCKET\", token: hush-token }\n");
+        .tail(
+            "admin: { bind: \"127.0.0.1:0\", socket: \"@SOCKET\", token: hush-hush-hush-token }\n",
+        );
     let tandem = Tandem::launch(&lb.yaml(), None, None);
     tandem.wait_alive();
     let shown = tandem.admin("GET", "/v1/config");
@@ -175,14 +177,18 @@ fn errors_are_problems_and_writes_need_a_right() {
     assert_problem(&refused, 403);
     assert_eq!(tandem.admin("POST", "/v1/reload").status, 200);
 
+    drop(tandem);
     let guarded = lb
-        .tail(&ADMIN.replace(" }\n", ", token: s3cret }\n"))
+        .tail(&ADMIN.replace(" }\n", ", token: s3cret-s3cret-s3cret }\n"))
         .start();
     let address = guarded.admin_tcp();
     let post = |headers: &str| http::tcp(address, "POST", "/v1/reload", headers).unwrap();
     assert!([401, 403].contains(&post("").status));
     assert!([401, 403].contains(&post("Authorization: Bearer wrong\r\n").status));
-    assert_eq!(post("Authorization: Bearer s3cret\r\n").status, 200);
+    assert_eq!(
+        post("Authorization: Bearer s3cret-s3cret-s3cret\r\n").status,
+        200
+    );
     assert_eq!(
         http::get(address, "/v1/status").status,
         200,

@@ -50,6 +50,28 @@ pools:
 }
 
 #[test]
+fn an_address_that_is_taken_is_said_and_nothing_is_left_running() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = work_dir();
+    let path = dir.path().join("lb.yaml");
+    let text = format!(
+        "listeners:\n  web: {{ bind: \"{}\", pool: web }}\n\
+         pools:\n  web: {{ backends: [\"127.0.0.1:1\"] }}\n\
+         admin: {{ bind: off, socket: {} }}\n",
+        taken.local_addr().unwrap(),
+        dir.path().join("admin.sock").display()
+    );
+    fs::write(&path, text).unwrap();
+    let done = run(&["run", "-c", &path.display().to_string()]);
+    assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+    assert!(
+        said(&done).contains("another process listens"),
+        "{}",
+        said(&done)
+    );
+}
+
+#[test]
 fn what_init_prints_passes_check() {
     for kind in ["web", "mysql"] {
         let done = run(&["init", kind]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::eventually_or;
+use super::{SOON, eventually_or, wait_until};
 
 /// A child process; its whole group dies with this value.
 #[derive(Debug)]
@@ -39,6 +39,20 @@ impl Proc {
     /// Sends `signal` to the process alone.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap_or_else(|e| panic!("signal {signal:?}: {e}"));
+        if signal == Signal::STOP {
+            wait_until("every thread stands still", SOON, || self.stands_still());
+        }
+    }
+
+    /// A stopped process may still finish what its threads are at.
+    fn stands_still(&self) -> bool {
+        let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let mut states = fs::read_dir(tasks).into_iter().flatten().map(|task| {
+            let stat = task.ok().map(|task| task.path().join("stat"));
+            let stat = stat.and_then(|path| fs::read_to_string(path).ok());
+            stat.is_some_and(|stat| stat.contains(") T "))
+        });
+        states.all(|stopped| stopped)
     }
 
     /// Sends `signal` to the process and all that it started.

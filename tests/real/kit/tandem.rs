@@ -344,7 +344,9 @@ impl Tandem {
         let client = client.to_string();
         let line = eventually_or(SOON, || {
             let mut lines = self.events("conn").into_iter().rev();
-            lines.find(|it| it["client"] == client.as_str())
+            lines.find(|it| {
+                [&it["client"], &it["proxy_src"]].contains(&&Value::from(client.as_str()))
+            })
         });
         line.unwrap_or_else(|| panic!("no line for {client}; log:\n{}", self.log()))
     }
