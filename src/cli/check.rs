@@ -1,15 +1,15 @@
 //! `tandem check`
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{CheckArgs, Exit, complain, out, probe};
 use crate::config::Config;
 use crate::types::Address;
 
-pub(super) fn check(args: &CheckArgs) -> Exit {
-    let path = args.file.path();
-    let config = match Config::load(&path) {
+pub(super) fn check(args: &CheckArgs, path: &Path) -> Exit {
+    let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => {
             complain(&error.to_string());

@@ -42,12 +42,13 @@ impl ClientError {
     }
 }
 
-/// The socket of the tandem that `admin` means.
-pub(super) fn socket(admin: &AdminSocket) -> PathBuf {
+/// The socket of the tandem that `admin`, or else the configuration in `file`,
+/// means.
+pub(super) fn socket(admin: &AdminSocket, file: &Path) -> PathBuf {
     if let Some(path) = &admin.socket {
         return path.clone();
     }
-    let configured = Config::load(&admin.file.path()).ok();
+    let configured = Config::load(file).ok();
     configured
         .and_then(|config| config.admin.socket)
         .unwrap_or_else(|| PathBuf::from(AdminSettings::SOCKET))

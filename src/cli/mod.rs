@@ -59,7 +59,7 @@ struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 struct ConfigFile {
     /// The configuration [default: ./lb.yaml, else /etc/tandem/lb.yaml]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ impl ConfigFile {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve what lb.yaml says; the default
-    Run(ConfigFile),
+    Run,
     /// Say everything that is wrong with lb.yaml
     Check(CheckArgs),
     /// Print a first lb.yaml
@@ -115,8 +115,6 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct CheckArgs {
-    #[command(flatten)]
-    file: ConfigFile,
     /// Probe every backend once, too
     #[arg(long)]
     online: bool,
@@ -183,8 +181,6 @@ struct AdminSocket {
     /// /run/tandem/admin.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    #[command(flatten)]
-    file: ConfigFile,
 }
 
 #[derive(Args, Debug)]
@@ -226,8 +222,9 @@ pub fn main() -> ExitCode {
             return if is_wrong { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    let exit = match cli.command.unwrap_or(Command::Run(cli.file)) {
-        Command::Check(args) => check::check(&args),
+    let file = cli.file.path();
+    let exit = match cli.command.unwrap_or(Command::Run) {
+        Command::Check(args) => check::check(&args, &file),
         Command::Completions { shell } => completions(shell),
         Command::Demo(args) => demo::demo(&args),
         Command::DemoBackend { name, bind } => demo::backend(&name, bind),
@@ -235,9 +232,9 @@ pub fn main() -> ExitCode {
         Command::Man => man(),
         Command::Probe(args) => probe::probe(&args),
         Command::Quick(args) => quick::quick(&args),
-        Command::Reload(args) => reload::reload(&args),
-        Command::Run(file) => run::run(&file.path()),
-        Command::Status(args) => status::status(&args),
+        Command::Reload(args) => reload::reload(&args, &file),
+        Command::Run => run::run(&file),
+        Command::Status(args) => status::status(&args, &file),
         Command::Version => {
             out(&format!("tandem {}\n", env!("CARGO_PKG_VERSION")));
             Exit::Ok

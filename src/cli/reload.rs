@@ -1,11 +1,13 @@
 //! `tandem reload`
 
+use std::path::Path;
+
 use hyper::Method;
 
 use super::{Exit, ReloadArgs, client, complain, out};
 
-pub(super) fn reload(args: &ReloadArgs) -> Exit {
-    let socket = client::socket(&args.admin);
+pub(super) fn reload(args: &ReloadArgs, file: &Path) -> Exit {
+    let socket = client::socket(&args.admin, file);
     let path = if args.dry_run {
         "/v1/reload?dry_run=1"
     } else {

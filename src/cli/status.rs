@@ -12,8 +12,8 @@ use super::client::{self, ClientError};
 use super::{Exit, StatusArgs, complain, out};
 use crate::status::{BackendStatus, PoolStatus, Status};
 
-pub(super) fn status(args: &StatusArgs) -> Exit {
-    let socket = client::socket(&args.admin);
+pub(super) fn status(args: &StatusArgs, file: &Path) -> Exit {
+    let socket = client::socket(&args.admin, file);
     let shown = if args.json {
         show_json(&socket)
     } else if args.watch {
