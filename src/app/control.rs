@@ -30,12 +30,25 @@ pub(super) enum Request {
     /// copies.
     CloseSockets(oneshot::Sender<()>),
     /// Read the file again.
-    Reload {
-        /// Only say what it would change.
-        dry_run: bool,
-        /// What it has changed, or why it has not.
-        reply: oneshot::Sender<Result<Vec<String>, String>>,
-    },
+    Reload(Reload),
+    /// The file has been read.
+    Loaded(Box<Reread>),
+}
+
+/// A reload that somebody has asked for.
+pub(super) struct Reload {
+    /// Only say what it would change.
+    pub(super) dry_run: bool,
+    /// What it has changed, or why it has not.
+    pub(super) reply: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+/// What a reload has found in the file.
+pub(super) struct Reread {
+    reload: Reload,
+    /// Counts reloads: an older one must not undo a newer one.
+    number: u64,
+    result: Result<(Config, Addresses), String>,
 }
 
 /// Where the control loop hears of the rest of the world.
@@ -60,6 +73,12 @@ pub(super) struct Control {
     usable: HashMap<Name, usize>,
     /// Rejected connections, as last logged.
     shed: HashMap<(Name, Reason), u64>,
+    /// Where a reload hands in what it has read.
+    requests: mpsc::Sender<Request>,
+    /// Reloads that were asked for.
+    asked: u64,
+    /// The newest of them that was put in force.
+    applied: u64,
 }
 
 struct Probed {
@@ -85,6 +104,7 @@ impl Control {
         world: Arc<World>,
         addresses: Addresses,
         reports: mpsc::Sender<Report>,
+        requests: mpsc::Sender<Request>,
         seed: Seed,
     ) -> Self {
         Self {
@@ -98,6 +118,9 @@ impl Control {
             is_cold: true,
             usable: HashMap::new(),
             shed: HashMap::new(),
+            requests,
+            asked: 0,
+            applied: 0,
         }
     }
 
@@ -128,7 +151,7 @@ impl Control {
                         probed.prober.refused();
                     }
                 }
-                Some(request) = inbox.requests.recv() => self.answer(request).await,
+                Some(request) = inbox.requests.recv() => self.answer(request),
                 Some(addresses) = inbox.moved.recv() => {
                     self.addresses = addresses;
                     let loaded = self.world.loaded.load_full();
@@ -219,28 +242,74 @@ impl Control {
         }
     }
 
-    async fn answer(&mut self, request: Request) {
-        // Who asked may have gone; what was asked for is done all the same.
+    fn answer(&mut self, request: Request) {
         match request {
             Request::CloseSockets(reply) => {
                 self.sockets.clear();
+                // Who asked may have gone; it is done all the same.
                 let _gone = reply.send(());
             }
-            Request::Reload { dry_run, reply } => {
-                let result = self.reload(dry_run).await;
-                let _gone = reply.send(result);
-            }
+            Request::Reload(reload) => self.begin_reload(reload),
+            Request::Loaded(reread) => self.finish_reload(*reread),
         }
     }
 
-    /// Reads the file again. On any problem the old configuration stays.
-    async fn reload(&mut self, dry_run: bool) -> Result<Vec<String>, String> {
-        let old = self.world.loaded.load_full();
-        let result = self.try_reload(&old, dry_run).await;
-        if dry_run {
-            return result;
+    /// Reads the file again, beside the loop: files and resolvers may be slow,
+    /// and a backend that dies meanwhile must not wait for them.
+    fn begin_reload(&mut self, reload: Reload) {
+        self.asked += 1;
+        let number = self.asked;
+        let world = Arc::clone(&self.world);
+        let requests = self.requests.clone();
+        let mut addresses = self.addresses.clone();
+        tokio::spawn(async move {
+            let file = world.loaded.load().file.clone();
+            let result = match load(&file).await {
+                Ok(config) => {
+                    addresses.find_new(&config, &world.sink).await;
+                    Ok((config, addresses))
+                }
+                Err(why) => Err(why),
+            };
+            let reread = Reread {
+                reload,
+                number,
+                result,
+            };
+            // The loop has ended only if the process does.
+            let _ends = requests.send(Request::Loaded(Box::new(reread))).await;
+        });
+    }
+
+    /// Puts what was read in force. On any problem the old configuration stays.
+    fn finish_reload(&mut self, reread: Reread) {
+        let Reread {
+            reload,
+            number,
+            result,
+        } = reread;
+        let result = result.and_then(|(config, addresses)| {
+            if number < self.applied {
+                return Err("a later reload is in force already".to_owned());
+            }
+            let old = self.world.loaded.load_full();
+            let said = changes(&old.config, &config);
+            let said: Vec<String> = said.iter().map(Change::to_string).collect();
+            if !reload.dry_run {
+                self.put_in_force(config, addresses, &old)?;
+                self.applied = number;
+            }
+            Ok(said)
+        });
+        if !reload.dry_run {
+            self.say_reload(&result);
         }
-        match &result {
+        // Who asked may have gone; the log has it all the same.
+        let _gone = reload.reply.send(result);
+    }
+
+    fn say_reload(&self, result: &Result<Vec<String>, String>) {
+        match result {
             Ok(changes) => {
                 for what in changes {
                     self.world.sink.say(Event::Change { what: what.clone() });
@@ -255,23 +324,21 @@ impl Control {
                 .say(Event::ReloadFailed { why: why.clone() }),
         }
         self.world.set_reload_error(result.as_ref().err().cloned());
-        result
     }
 
-    async fn try_reload(&mut self, old: &Loaded, dry_run: bool) -> Result<Vec<String>, String> {
-        let config = load(&old.file).await?;
-        let changes = changes(&old.config, &config);
-        let said: Vec<String> = changes.iter().map(Change::to_string).collect();
-        if dry_run {
-            return Ok(said);
-        }
-        self.addresses.refresh(&config, &self.world.sink).await;
+    fn put_in_force(
+        &mut self,
+        config: Config,
+        addresses: Addresses,
+        old: &Loaded,
+    ) -> Result<(), String> {
+        self.addresses = addresses;
         self.apply(&config).map_err(|error| error.to_string())?;
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);
         let loaded = Loaded::new(config, old.file.clone());
         self.world.loaded.store(Arc::new(loaded));
-        Ok(said)
+        Ok(())
     }
 
     /// Makes the world as `config` wants it: all of it, or, if a socket cannot

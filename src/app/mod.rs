@@ -29,7 +29,7 @@ use crate::proxy::Workers;
 use crate::status::Status;
 use crate::types::Address;
 
-use control::{Control, Inbox, Request};
+use control::{Control, Inbox, Reload, Request};
 use resolve::Addresses;
 pub use sockets::BindError;
 use world::{Loaded, World};
@@ -77,7 +77,13 @@ pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), Star
     )?;
     let loaded = Loaded::new(config, file);
     let world = Arc::new(World::new(snapshot, workers, sink.clone(), loaded));
-    let mut control = Control::new(Arc::clone(&world), addresses.clone(), reports, seed.fork(1));
+    let mut control = Control::new(
+        Arc::clone(&world),
+        addresses.clone(),
+        reports,
+        requests.clone(),
+        seed.fork(1),
+    );
     let node = Arc::new(Handle {
         world: Arc::clone(&world),
         requests: requests.clone(),
@@ -178,7 +184,7 @@ impl Signals {
             tokio::select! {
                 _ = self.hangup.recv() => {
                     let (reply, _log_has_it) = oneshot::channel();
-                    let reload = Request::Reload { dry_run: false, reply };
+                    let reload = Request::Reload(Reload { dry_run: false, reply });
                     // A full box holds a reload already that will see the file.
                     let _enough = requests.try_send(reload);
                 }
@@ -219,7 +225,7 @@ impl Node for Handle {
     ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, ReloadError>> + Send + '_>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            let reload = Request::Reload { dry_run, reply };
+            let reload = Request::Reload(Reload { dry_run, reply });
             if self.requests.send(reload).await.is_err() {
                 return Err(ReloadError::Stopping);
             }

@@ -30,9 +30,20 @@ pub(super) struct Addresses(HashMap<(String, u16), SocketAddr>);
 impl Addresses {
     /// Looks every host name of `config` up. Says whether anything has moved.
     pub(super) async fn refresh(&mut self, config: &Config, sink: &Sink) -> bool {
+        self.look_up_all(hosts(config), sink).await
+    }
+
+    /// Looks those up that are not known yet.
+    pub(super) async fn find_new(&mut self, config: &Config, sink: &Sink) {
+        let mut wanted = hosts(config);
+        wanted.retain(|(_, _, host, port)| !self.0.contains_key(&(host.clone(), *port)));
+        self.look_up_all(wanted, sink).await;
+    }
+
+    async fn look_up_all(&mut self, wanted: Vec<Wish>, sink: &Sink) -> bool {
         let mut has_moved = false;
         let mut lookups = tokio::task::JoinSet::new();
-        for (pool, backend, host, port) in hosts(config) {
+        for (pool, backend, host, port) in wanted {
             lookups.spawn(async move {
                 let found = look_up(&host, port).await;
                 (pool, backend, (host, port), found)
@@ -79,7 +90,10 @@ impl Addresses {
     }
 }
 
-fn hosts(config: &Config) -> Vec<(Name, Name, String, u16)> {
+/// A pool, a backend, and the host name and port to look up for it.
+type Wish = (Name, Name, String, u16);
+
+fn hosts(config: &Config) -> Vec<Wish> {
     let mut all = Vec::new();
     for pool in &config.pools {
         for backend in &pool.pool.backends {

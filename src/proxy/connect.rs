@@ -183,6 +183,8 @@ impl Session {
         if let Some(backend) = &self.backend {
             backend.release();
         }
+        // That was decided for the sessions of this backend.
+        self.end_by = ctx.stop_at.map(|at| (at, Reason::Shutdown));
         if self.door.pool_live.queued() > 0 {
             ctx.shared.announce_place();
         }

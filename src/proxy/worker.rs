@@ -250,7 +250,11 @@ impl Worker {
     }
 
     fn doom(&mut self, doom: Doom) {
-        let keys = self.slab.keys();
+        let mut keys = self.slab.keys();
+        keys.retain(|key| {
+            let session = self.slab.get_mut(*key);
+            session.is_some_and(|it| it.is_at(doom.backend))
+        });
         self.doomed.extend(keys.into_iter().map(|key| (key, doom)));
     }
 
@@ -260,6 +264,7 @@ impl Worker {
             && let Some((key, doom)) = self.doomed.pop()
         {
             self.touch(key, |session, ctx| {
+                // It may have gone elsewhere since.
                 if !session.is_at(doom.backend) {
                     return Step::Stay;
                 }
