@@ -29,6 +29,8 @@ pub struct Backend {
     pub cells: PerWorker<BackendCells>,
     active: AtomicU32,
     suspect_until: AtomicU64,
+    /// Connections that failed since the last one that did not.
+    strikes: AtomicU32,
 }
 
 /// What each worker counts of a backend.
@@ -46,8 +48,11 @@ pub struct BackendCells {
 
 impl Backend {
     /// For how long a backend is avoided, where another can serve, after a
-    /// connection to it failed: until the next probe has had its say.
+    /// connection to it failed: until the next probe has had its say. Doubles
+    /// with each failure, for probes may see another port than clients do.
     pub const SUSPICION: Duration = Duration::from_secs(2);
+    /// The longest suspicion is 32 times that: about a minute.
+    const MOST_DOUBLINGS: u32 = 5;
 
     /// A backend nobody has connected to yet.
     pub fn new(id: BackendId, pool: Name, name: Name, address: SocketAddr, workers: usize) -> Self {
@@ -59,6 +64,7 @@ impl Backend {
             cells: PerWorker::new(workers),
             active: AtomicU32::new(0),
             suspect_until: AtomicU64::new(0),
+            strikes: AtomicU32::new(0),
         }
     }
 
@@ -84,13 +90,28 @@ impl Backend {
 
     /// A connection to it failed at `now`: avoid it for a while.
     pub fn suspect(&self, now: Moment) {
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed);
+        let suspicion = Self::SUSPICION * (1 << strikes.min(Self::MOST_DOUBLINGS));
+        self.avoid(now + suspicion);
+    }
+
+    /// A connection to it begins. After failures it is a trial, and until its
+    /// verdict the others go elsewhere: one client waits, not all.
+    pub fn begin(&self, now: Moment) {
+        if self.strikes.load(Ordering::Relaxed) > 0 {
+            self.avoid(now + Self::SUSPICION);
+        }
+    }
+
+    fn avoid(&self, until: Moment) {
         self.suspect_until
-            .store((now + Self::SUSPICION).as_micros(), Ordering::Relaxed);
+            .store(until.as_micros(), Ordering::Relaxed);
     }
 
     /// It has proved itself.
     pub fn trust(&self) {
-        if self.suspect_until.load(Ordering::Relaxed) != 0 {
+        if self.strikes.load(Ordering::Relaxed) != 0 {
+            self.strikes.store(0, Ordering::Relaxed);
             self.suspect_until.store(0, Ordering::Relaxed);
         }
     }
@@ -237,6 +258,28 @@ mod tests {
         assert!(backend.is_suspect(now));
         assert!(!backend.is_suspect(now + Backend::SUSPICION));
         backend.trust();
+        assert!(!backend.is_suspect(now));
+    }
+
+    #[test]
+    fn suspicion_doubles_and_a_trial_is_one_clients() {
+        let backend = backend();
+        let now = Moment::from_micros(5);
+        backend.begin(now);
+        assert!(!backend.is_suspect(now), "nothing has failed yet");
+        backend.suspect(now);
+        backend.suspect(now);
+        let later = now + Backend::SUSPICION * 2;
+        assert!(backend.is_suspect(later - Duration::from_micros(1)));
+        assert!(!backend.is_suspect(later));
+        backend.begin(later);
+        assert!(backend.is_suspect(later), "the trial is under way");
+        for _ in 0..99 {
+            backend.suspect(now);
+        }
+        assert!(!backend.is_suspect(now + Backend::SUSPICION * 32));
+        backend.trust();
+        backend.begin(now);
         assert!(!backend.is_suspect(now));
     }
 }

@@ -93,6 +93,7 @@ impl Session {
         self.phase = Phase::Dialing;
         self.since = ctx.now;
         self.first_dial.get_or_insert(ctx.now);
+        view.backend.begin(ctx.now);
         let (mut stream, is_connected) = match dial::start(view.backend.address) {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),

@@ -254,6 +254,35 @@ fn running_out_of_descriptors_hurts_only_newcomers() {
     load.stop().assert_clean();
 }
 
+/// Row 8 with the settings that are meant against it: clients that never speak
+/// are shown out, and newcomers find room.
+#[test]
+fn the_silent_are_shown_out_when_descriptors_are_short() {
+    let (_backends, lb) = stand(3, "tcp");
+    let lb = lb.listener("first_byte_timeout: 300ms");
+    let tandem = Tandem::launch(&lb.yaml(), Some(1024), None);
+    tandem.wait_ready();
+    let load = Load::start(Plan {
+        held: 30,
+        patience: ms(2000),
+        ..Plan::usual(lb.address)
+    });
+    load.go_on(ms(1000));
+    load.take().assert_clean();
+    let idle: Vec<_> = (0..1500)
+        .filter_map(|_| TcpStream::connect(lb.address).ok())
+        .collect();
+    load.go_on(ms(4000));
+    let full = load.stop();
+    full.report("row8.shown_out");
+    assert!(full.broken.is_empty(), "held: {:?}", full.broken);
+    let failed = full.fresh_failed.len() as f64;
+    let share = failed / (failed + full.fresh_ok as f64);
+    figure("row8.shown_out.failed_share", format!("{share:.3}"));
+    assert!(share <= 0.5, "the goal is 0.2");
+    drop(idle);
+}
+
 /// Row 10.
 #[test]
 fn twenty_thousand_resets_leave_nothing_behind() {

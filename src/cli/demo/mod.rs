@@ -69,19 +69,17 @@ pub(super) fn demo(args: &DemoArgs) -> Exit {
 
 fn show(length: Duration) -> io::Result<Tally> {
     let mut stage = Stage::set()?;
+    let addresses: Vec<String> = stage.addresses.iter().map(ToString::to_string).collect();
+    out(&format!("three web backends: {}\n", addresses.join(" ")));
+    out(&format!("one balancer:       http://{}\n", stage.front));
+    let socket = stage.folder.0.join("admin.sock");
     out(&format!(
-        "three web backends: {}\none balancer:       http://{}\n\
-         look at it:         curl http://{}/v1/status\n\
-                             tandem status --socket {}\n\n",
-        stage
-            .addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" "),
-        stage.front,
-        stage.admin,
-        stage.folder.0.join("admin.sock").display(),
+        "look at it:         tandem status --socket {}\n",
+        socket.display()
+    ));
+    out(&format!(
+        "                    curl http://{}/v1/status\n\n",
+        stage.admin
     ));
     let asker = Asker::start(stage.front, NAMES.len());
     let start = clock::now();
