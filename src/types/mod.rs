@@ -1,6 +1,8 @@
 //! The words that cross module borders: values that cannot be wrong.
 
 mod address;
+mod claim;
+mod fqdn;
 mod name;
 mod proxy_version;
 mod reason;
@@ -8,6 +10,8 @@ mod secret;
 mod weight;
 
 pub use address::{Address, AddressError};
+pub use claim::{Claim, Registered, Term};
+pub use fqdn::{Fqdn, FqdnError};
 pub use name::{Name, NameError};
 pub use proxy_version::ProxyVersion;
 pub use reason::{ConnectFailure, Reason};

@@ -1,0 +1,82 @@
+//! What twins tell each other.
+
+use crate::types::{Name, Term};
+
+/// One life of a process: drawn at random when it starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Boot(pub u64);
+
+/// What a node is to the public name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Trying to become its holder.
+    Claiming,
+    /// Giving it away before it ends.
+    Draining,
+    /// Its holder.
+    Holder,
+    /// Starting.
+    Init,
+    /// Ready to take it.
+    Standby,
+    /// It held the name, and cannot be sure that it still does.
+    Unsure,
+}
+
+impl Role {
+    /// The word in logs, metrics and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Draining => "draining",
+            Self::Holder => "holder",
+            Self::Init => "init",
+            Self::Standby => "standby",
+            Self::Unsure => "unsure",
+        }
+    }
+
+    /// Every role.
+    pub const ALL: [Self; 6] = [
+        Self::Claiming,
+        Self::Draining,
+        Self::Holder,
+        Self::Init,
+        Self::Standby,
+        Self::Unsure,
+    ];
+}
+
+/// A sign of life, and what its sender believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Who sends it.
+    pub from: Name,
+    /// To whom.
+    pub to: Name,
+    /// The sender's life.
+    pub boot: Boot,
+    /// Grows with each heartbeat of a life.
+    pub seq: u64,
+    /// What the sender is.
+    pub role: Role,
+    /// The newest term that the sender knows.
+    pub term: Term,
+    /// Who holds the name, as far as the sender knows.
+    pub holder: Option<Name>,
+    /// The nonce of that claim; 0 if there is none.
+    pub nonce: u64,
+    /// Whether its data plane serves clients.
+    pub serving: bool,
+    /// Whether it has a usable backend.
+    pub has_backends: bool,
+    /// Whether it hears the receiver.
+    pub hears_you: bool,
+    /// Whether it cannot reach the receiver's data port.
+    pub complains: bool,
+    /// The last life and number that it has heard from the receiver: proof
+    /// that this heartbeat is fresh.
+    pub echo: (Boot, u64),
+    /// A hash of its configuration.
+    pub config: u64,
+}

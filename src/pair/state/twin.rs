@@ -1,0 +1,302 @@
+//! What one node knows of another, and what that proves. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Probe;
+use crate::clock::Moment;
+use crate::pair::settings::{Rules, Timing};
+use crate::pair::{Boot, Heartbeat, Role};
+use crate::types::Name;
+
+/// How many heartbeats of ours an echo may be old: ten seconds' worth.
+const ECHO_WINDOW: u64 = 200;
+
+/// How many ended lives of a twin are remembered.
+const RETIRED: usize = 8;
+
+/// Another node, as seen from here.
+#[derive(Debug)]
+pub(super) struct Twin {
+    /// Who it is.
+    pub(super) name: Name,
+    /// Its last heartbeat.
+    pub(super) last: Option<Heartbeat>,
+    /// Missed heartbeats in a row.
+    pub(super) misses: u32,
+    /// Since when it is in doubt.
+    pub(super) silent_since: Option<Moment>,
+    /// Failed connections in a row.
+    pub(super) failures: u32,
+    /// Since when it says that it cannot serve.
+    pub(super) unfit_since: Option<Moment>,
+    /// Since when it says that it cannot reach our data port.
+    pub(super) complains_since: Option<Moment>,
+    /// Since when everything about it is well.
+    pub(super) well_since: Option<Moment>,
+    /// Since when it is neither heard nor reached.
+    pub(super) gone_since: Option<Moment>,
+    /// Whether its own record was removed since it was last heard.
+    pub(super) is_forgotten: bool,
+    refusals: u32,
+    /// Whether a connection to it has succeeded, and none has failed since.
+    is_reached: bool,
+    is_heard: bool,
+    /// Its life, and the newest heartbeat number of that.
+    life: Option<(Boot, u64)>,
+    retired: VecDeque<Boot>,
+    /// A life that has not proved that it is no recording, and when it spoke.
+    newcomer: Option<(Boot, u64, Moment)>,
+    next_probe: Moment,
+    asked: Option<Moment>,
+}
+
+/// What the evidence says of a twin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Silent, and its port refuses: the process is gone.
+    Refuses,
+    /// Silent, and its port does not answer: the host is gone, or the way.
+    Silent,
+    /// It sends heartbeats, and its data plane is dead.
+    Hung,
+    /// It says itself that it cannot serve.
+    Unfit,
+    /// Nothing proves that it is not functional.
+    Functional,
+}
+
+impl Twin {
+    pub(super) fn new(name: Name, now: Moment) -> Self {
+        Self {
+            name,
+            last: None,
+            misses: 0,
+            silent_since: None,
+            failures: 0,
+            unfit_since: None,
+            complains_since: None,
+            well_since: None,
+            gone_since: None,
+            is_forgotten: false,
+            refusals: 0,
+            is_reached: false,
+            is_heard: false,
+            life: None,
+            retired: VecDeque::new(),
+            newcomer: None,
+            next_probe: now,
+            asked: None,
+        }
+    }
+
+    /// Takes note of a heartbeat; says whether it is a sign of life, and not
+    /// an old one, a copy or a recording.
+    pub(super) fn hear(
+        &mut self,
+        heartbeat: Heartbeat,
+        mine: (Boot, u64),
+        timing: &Timing,
+        rules: &Rules,
+        now: Moment,
+    ) -> bool {
+        if !self.is_fresh(&heartbeat, mine, rules, now) {
+            return false;
+        }
+        let was_cut = self.misses >= timing.misses_doubt() || !self.hears_us();
+        if was_cut && rules.return_resets {
+            // What could not be reached during a cut was not dead for that.
+            self.failures = 0;
+            self.refusals = 0;
+        }
+        self.misses = 0;
+        self.silent_since = None;
+        self.is_heard = true;
+        self.is_forgotten = false;
+        since(&mut self.unfit_since, !heartbeat.serving, now);
+        since(&mut self.complains_since, heartbeat.complains, now);
+        self.last = Some(heartbeat);
+        true
+    }
+
+    fn is_fresh(&mut self, it: &Heartbeat, mine: (Boot, u64), rules: &Rules, now: Moment) -> bool {
+        if let Some((boot, seq)) = &mut self.life
+            && *boot == it.boot
+        {
+            let is_newer = it.seq > *seq;
+            *seq = it.seq.max(*seq);
+            return is_newer;
+        }
+        if rules.fresh_lives {
+            if self.retired.contains(&it.boot) {
+                return false;
+            }
+            let is_echo =
+                it.echo.0 == mine.0 && it.echo.1 <= mine.1 && it.echo.1 + ECHO_WINDOW > mine.1;
+            if !is_echo {
+                self.newcomer = Some((it.boot, it.seq, now));
+                return false;
+            }
+        }
+        if let Some((boot, _)) = self.life {
+            self.retired.push_back(boot);
+            if self.retired.len() > RETIRED {
+                self.retired.pop_front();
+            }
+        }
+        self.life = Some((it.boot, it.seq));
+        self.newcomer = None;
+        self.reset();
+        true
+    }
+
+    /// What to echo to it: its life, and by turns a life that would like to
+    /// prove itself.
+    pub(super) fn echo(&self, turn: u64, timing: &Timing, now: Moment) -> (Boot, u64) {
+        match (self.newcomer, self.life) {
+            (Some((boot, seq, at)), None) if now.since(at) < timing.start_grace => (boot, seq),
+            (Some((boot, seq, at)), Some(_))
+                if now.since(at) < timing.start_grace && turn.is_multiple_of(2) =>
+            {
+                (boot, seq)
+            }
+            (_, life) => life.unwrap_or_default(),
+        }
+    }
+
+    /// One step of the clock, after all that had arrived was heard. `is_late`
+    /// says that our own pause explains the silence.
+    pub(super) fn step(&mut self, is_late: bool, timing: &Timing, now: Moment) {
+        if !self.is_heard && !is_late {
+            self.misses = self.misses.saturating_add(1);
+            if self.misses >= timing.misses_doubt() && self.silent_since.is_none() {
+                self.silent_since = Some(now);
+            }
+        }
+        self.is_heard = false;
+        let is_well = self.is_ready(timing) && self.last.as_ref().is_some_and(|it| it.has_backends);
+        since(&mut self.well_since, is_well, now);
+        let is_gone = self.misses >= timing.misses_dead && self.failures >= timing.probe_failures;
+        since(&mut self.gone_since, is_gone, now);
+    }
+
+    /// Whether to connect to its data port now.
+    pub(super) fn wants_probe(&mut self, timing: &Timing, now: Moment) -> bool {
+        if let Some(asked) = self.asked
+            && now.since(asked) < timing.probe_timeout * 2
+        {
+            return false;
+        }
+        let in_doubt = self.misses >= timing.misses_refused || self.failures > 0;
+        if !in_doubt && now < self.next_probe {
+            return false;
+        }
+        self.asked = Some(now);
+        self.next_probe = now + timing.probe_every;
+        true
+    }
+
+    /// Takes note of how a connection to its data port went.
+    pub(super) fn probed(&mut self, probe: Probe) {
+        if self.asked.take().is_none() {
+            // Asked before our own pause: it proves nothing.
+            return;
+        }
+        match probe {
+            Probe::Ok => {
+                self.failures = 0;
+                self.refusals = 0;
+                self.is_reached = true;
+            }
+            Probe::Refused => {
+                self.failures = self.failures.saturating_add(1);
+                self.refusals = self.refusals.saturating_add(1);
+                self.is_reached = false;
+            }
+            Probe::TimedOut => {
+                self.failures = self.failures.saturating_add(1);
+                self.refusals = 0;
+                self.is_reached = false;
+            }
+        }
+    }
+
+    /// Forgets all that speaks against it.
+    pub(super) fn reset(&mut self) {
+        self.misses = 0;
+        self.silent_since = None;
+        self.failures = 0;
+        self.refusals = 0;
+        self.asked = None;
+        self.unfit_since = None;
+        self.complains_since = None;
+        self.gone_since = None;
+    }
+
+    /// What the evidence says.
+    pub(super) fn verdict(&self, timing: &Timing, rules: &Rules, now: Moment) -> Verdict {
+        if self.misses >= timing.misses_refused && self.refusals >= timing.refusals {
+            Verdict::Refuses
+        } else if self.misses >= timing.misses_dead
+            && (self.failures >= timing.probe_failures || !rules.two_kinds)
+        {
+            Verdict::Silent
+        } else if self.is_heard(timing) && has_lasted(self.unfit_since, timing.unfit_after, now) {
+            Verdict::Unfit
+        } else if self.is_heard(timing)
+            && self.failures >= timing.probes_hung
+            // It hears us, so the way there is good; and if it cannot reach us
+            // either, connections fail for another reason.
+            && self.hears_us()
+            && self.complains_since.is_none()
+        {
+            Verdict::Hung
+        } else {
+            Verdict::Functional
+        }
+    }
+
+    /// Whether its heartbeats come.
+    pub(super) fn is_heard(&self, timing: &Timing) -> bool {
+        self.life.is_some() && self.misses < timing.misses_doubt()
+    }
+
+    /// Whether it could take the name now.
+    pub(super) fn is_ready(&self, timing: &Timing) -> bool {
+        self.is_heard(timing)
+            && self.is_reached
+            && self
+                .last
+                .as_ref()
+                .is_some_and(|it| it.serving && !matches!(it.role, Role::Draining | Role::Init))
+    }
+
+    /// Whether it says that it hears us.
+    pub(super) fn hears_us(&self) -> bool {
+        self.last.as_ref().is_some_and(|it| it.hears_you)
+    }
+
+    /// Whether the last connection to its data port was accepted.
+    pub(super) const fn is_reached(&self) -> bool {
+        self.is_reached
+    }
+
+    /// Its life.
+    pub(super) fn boot(&self) -> Option<Boot> {
+        self.life.map(|(boot, _)| boot)
+    }
+}
+
+/// Whether something that began at `from` has lasted for `long`.
+pub(super) fn has_lasted(from: Option<Moment>, long: Duration, now: Moment) -> bool {
+    from.is_some_and(|from| now.since(from) >= long)
+}
+
+/// Keeps in `from` since when `is` has been true.
+pub(super) fn since(from: &mut Option<Moment>, is: bool, now: Moment) {
+    if !is {
+        *from = None;
+    } else if from.is_none() {
+        *from = Some(now);
+    }
+}
