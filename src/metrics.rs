@@ -93,6 +93,28 @@ metrics! {
         "Client connections turned away at the door.";
     LOG_DROPPED Counter "log_dropped_total" []
         "Log lines lost because the log did not keep up or could not be written.";
+    DNS_HOLDS_NAME Gauge "dns_holds_name" []
+        "Whether this node holds the public name.";
+    DNS_QUERIES Counter "dns_queries_total" ["rcode"]
+        "Queries by response code, and those that got no answer, by reason.";
+    DNS_UPDATES Counter "dns_updates_total" ["provider", "result"]
+        "Writes to the register by their result.";
+    PAIR_CONFIG_DRIFT Gauge "pair_config_drift" []
+        "Whether a twin has another configuration.";
+    PAIR_DROPPED Counter "pair_datagrams_dropped_total" ["reason"]
+        "Datagrams at the heartbeat port that were no heartbeats of a twin.";
+    PAIR_HEARTBEATS Counter "pair_heartbeats_total" ["direction"]
+        "Heartbeats sent and received.";
+    PAIR_ROLE Gauge "pair_role" ["role"]
+        "1 for the role that this node has, 0 for the others.";
+    PAIR_RTT Gauge "pair_heartbeat_rtt_seconds" ["node"]
+        "How long the last heartbeat and its echo took.";
+    PAIR_TERM Gauge "pair_term" []
+        "The newest term that is known; grows with each claim of the name.";
+    PAIR_TRANSITIONS Counter "pair_transitions_total" ["to", "reason"]
+        "Changes of role.";
+    PAIR_TWIN_UP Gauge "pair_twin_up" ["node"]
+        "Whether the heartbeats of a twin come.";
     POOL_EXHAUSTED Counter "pool_exhausted_total" ["pool"]
         "Connections that found no backend to serve them.";
     POOL_PANIC Gauge "pool_panic" ["pool"]
@@ -107,6 +129,8 @@ metrics! {
         "Probes that failed.";
     PROBE_SUCCESS Counter "probe_success_total" ["pool", "backend"]
         "Probes that found the backend alive.";
+    STALE_RESOLVER Counter "stale_resolver_connections_total" []
+        "Connections that came here after the name had moved away and its time to live was over.";
     START_TIME Gauge "start_time_seconds" []
         "When the process started, in seconds since 1970.";
 }

@@ -26,6 +26,9 @@ pub struct Status {
     pub config: ConfigStatus,
     /// Where its admin interface is.
     pub admin: AdminStatus,
+    /// The pair, if it is part of one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pair: Option<PairStatus>,
     /// Its listeners, in the order of the file.
     pub listeners: Vec<ListenerStatus>,
     /// Its pools, in the order of the file.
@@ -134,4 +137,75 @@ pub struct ProbeStatus {
     pub duration_ms: f64,
     /// How many seconds ago it ended.
     pub age_seconds: f64,
+}
+
+/// The pair, as this node sees it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PairStatus {
+    /// The public name.
+    pub name: String,
+    /// This node.
+    pub me: String,
+    /// What it is: `init`, `standby`, `claiming`, `holder`, `unsure` or
+    /// `draining`.
+    pub role: String,
+    /// For how many seconds it has been that.
+    pub role_seconds: u64,
+    /// Grows with each claim.
+    pub term: u64,
+    /// Who holds the name, as far as this node knows.
+    pub holder: Option<String>,
+    /// Whose address this node gives to those who ask it.
+    pub answer: String,
+    /// The nodes that can serve.
+    pub functional: Vec<String>,
+    /// Whether a person has ordered that nothing moves by itself.
+    pub held: bool,
+    /// Whether it looks as if this node were the sick one: it reaches no
+    /// backend, and a twin does.
+    pub sick: bool,
+    /// The last change of role, and why.
+    pub last_transition: Option<String>,
+    /// The other nodes.
+    pub twins: Vec<TwinStatus>,
+}
+
+/// Another node of the pair.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TwinStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether its heartbeats come.
+    pub up: bool,
+    /// Whether it could take the name now.
+    pub ready: bool,
+    /// What it says it is.
+    pub role: Option<String>,
+    /// Whether its data plane serves.
+    pub serving: Option<bool>,
+    /// Whether it has a usable backend.
+    pub has_backends: Option<bool>,
+    /// Missed heartbeats in a row.
+    pub missed: u32,
+    /// Failed connections to its data port in a row.
+    pub failed_probes: u32,
+    /// The time a heartbeat and its echo took, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Whether its configuration differs from ours.
+    pub config_differs: bool,
+}
+
+/// What the embedded name server answers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DnsStatus {
+    /// The public name.
+    pub zone: String,
+    /// Where it answers.
+    pub binds: Vec<SocketAddr>,
+    /// Its records, a line each as a zone file has them.
+    pub records: Vec<String>,
+    /// Answers by response code, and queries that got none, by reason.
+    pub queries: std::collections::BTreeMap<String, u64>,
+    /// What the parent zone needs.
+    pub delegation: String,
 }

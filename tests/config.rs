@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -27,6 +28,7 @@ impl Surroundings for Golden {
     fn read_file(&self, path: &Path) -> io::Result<String> {
         match path.file_name().and_then(|it| it.to_str()) {
             Some("good.pass") => Ok("geheim\n".to_owned()),
+            Some("long.pass") => Ok("geheim".repeat(8)),
             Some("open.pass") => Ok("geheim\n".to_owned()),
             Some("empty.pass") => Ok("\n".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
@@ -39,6 +41,18 @@ impl Surroundings for Golden {
 
     fn folder(&self) -> &Path {
         &self.0
+    }
+
+    fn node(&self) -> Option<String> {
+        None
+    }
+
+    fn host_name(&self) -> String {
+        "lb2.example.com".to_owned()
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        address == IpAddr::from([203, 0, 113, 11])
     }
 }
 
@@ -198,7 +212,7 @@ fn a_changed_password_is_a_change() {
 
 #[test]
 fn a_file_that_is_not_there_is_said() {
-    let error = Config::load(Path::new("/nonexistent/lb.yaml")).unwrap_err();
+    let error = Config::load(Path::new("/nonexistent/lb.yaml"), None).unwrap_err();
     assert!(matches!(error, LoadError::Read { .. }));
     assert!(error.to_string().contains("tandem init"), "{error}");
 }
@@ -214,6 +228,7 @@ fn a_password_file_that_everybody_may_read_is_refused() {
                 probe: { type: mysql, user: u, password_file: db.pass } } }\n";
     let around = Process {
         folder: folder.path().to_owned(),
+        node: None,
     };
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let problems = Config::parse(text, "lb.yaml", &around).unwrap_err();

@@ -50,6 +50,8 @@ fn help_says_what_there_is() {
         "probe",
         "status",
         "reload",
+        "pair",
+        "dns",
         "demo",
         "version",
         "completions",
@@ -110,6 +112,7 @@ fn the_status_keeps_its_fields() {
             bind: Some(([127, 0, 0, 1], 9127).into()),
             socket: Some("/run/tandem/admin.sock".to_owned()),
         },
+        pair: None,
         listeners: vec![ListenerStatus {
             name: "web".to_owned(),
             pool: "web".to_owned(),

@@ -8,7 +8,7 @@ mod settings;
 
 use std::pin::Pin;
 
-use crate::status::Status;
+use crate::status::{DnsStatus, PairStatus, Status};
 
 pub use open::OpenError;
 pub use serve::{MAX_CONNECTIONS, Server};
@@ -25,11 +25,30 @@ pub trait Node: Send + Sync {
     fn config(&self) -> serde_json::Value;
     /// Whether the listeners are bound and every backend has been probed.
     fn is_ready(&self) -> bool;
+    /// The pair, if this node is part of one.
+    fn pair(&self) -> Option<PairStatus>;
+    /// What the embedded name server answers, if there is one.
+    fn dns(&self) -> Option<DnsStatus>;
+    /// Orders something of the pair; says why that cannot be done.
+    fn order(
+        &self,
+        order: PairOrder,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
     /// Reads the configuration again; says what that changes.
     fn reload(
         &self,
         dry_run: bool,
     ) -> Pin<Box<dyn Future<Output = Result<Vec<String>, ReloadError>> + Send + '_>>;
+}
+
+/// What a person may order of the pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PairOrder {
+    /// Give the name to a node; `None`: to the first other one that can take
+    /// it.
+    Handover(Option<String>),
+    /// Nothing moves by itself until this is taken back.
+    Hold(bool),
 }
 
 /// Why a reload changed nothing.

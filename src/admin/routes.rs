@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::problem::Problem;
-use super::{Node, ReloadError};
+use super::{Node, PairOrder, ReloadError};
 use crate::types::Secret;
 
 /// How a request came in.
@@ -34,6 +34,10 @@ pub(super) fn router(node: Shared, token: Option<Secret>) -> Router {
         .route("/metrics", get(metrics))
         .route("/readyz", get(readyz))
         .route("/v1/config", get(config))
+        .route("/v1/dns", get(dns))
+        .route("/v1/pair", get(pair))
+        .route("/v1/pair/handover", post(handover))
+        .route("/v1/pair/hold", post(hold))
         .route("/v1/pools", get(pools))
         .route("/v1/pools/{pool}", get(pool))
         .route("/v1/pools/{pool}/{backend}", get(backend))
@@ -106,6 +110,58 @@ async fn status(State(node): State<Shared>) -> Response {
 
 async fn config(State(node): State<Shared>) -> Response {
     Json(node.config()).into_response()
+}
+
+async fn dns(State(node): State<Shared>) -> Response {
+    match node.dns() {
+        Some(dns) => Json(dns).into_response(),
+        None => {
+            let detail = "this node answers no DNS queries: there is no pair.dns in lb.yaml";
+            Problem::new(StatusCode::NOT_FOUND, detail).into_response()
+        }
+    }
+}
+
+async fn pair(State(node): State<Shared>) -> Response {
+    match node.pair() {
+        Some(pair) => Json(pair).into_response(),
+        None => no_pair().into_response(),
+    }
+}
+
+fn no_pair() -> Problem {
+    let detail = "this node is alone: there is no pair in lb.yaml";
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+#[derive(Deserialize)]
+struct HandoverQuery {
+    #[serde(default)]
+    to: Option<String>,
+}
+
+async fn handover(State(node): State<Shared>, Query(query): Query<HandoverQuery>) -> Response {
+    order(&node, PairOrder::Handover(query.to)).await
+}
+
+#[derive(Deserialize)]
+struct HoldQuery {
+    #[serde(default)]
+    off: Option<String>,
+}
+
+async fn hold(State(node): State<Shared>, Query(query): Query<HoldQuery>) -> Response {
+    order(&node, PairOrder::Hold(query.off.is_none())).await
+}
+
+async fn order(node: &Shared, order: PairOrder) -> Response {
+    if node.pair().is_none() {
+        return no_pair().into_response();
+    }
+    match node.order(order).await {
+        Ok(()) => Json(json!({ "ordered": true })).into_response(),
+        Err(why) => Problem::new(StatusCode::CONFLICT, why).into_response(),
+    }
 }
 
 async fn pools(State(node): State<Shared>) -> Response {

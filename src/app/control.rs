@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::sleep;
 
 use super::resolve::{self, Addresses};
 use super::sockets::{BindError, Sockets};
-use super::world::{Loaded, World};
+use super::world::{Loaded, Source, World};
 use super::{limits, target};
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
@@ -263,8 +262,8 @@ impl Control {
         let requests = self.requests.clone();
         let mut addresses = self.addresses.clone();
         tokio::spawn(async move {
-            let file = world.loaded.load().file.clone();
-            let result = match load(&file).await {
+            let source = world.loaded.load().source.clone();
+            let result = match load(source).await {
                 Ok(config) => {
                     addresses.find_new(&config, &world.sink).await;
                     Ok((config, addresses))
@@ -336,7 +335,7 @@ impl Control {
         self.apply(&config).map_err(|error| error.to_string())?;
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);
-        let loaded = Loaded::new(config, old.file.clone());
+        let loaded = Loaded::new(config, old.source.clone());
         self.world.loaded.store(Arc::new(loaded));
         Ok(())
     }
@@ -425,10 +424,10 @@ impl Control {
     }
 }
 
-async fn load(file: &Path) -> Result<Config, String> {
-    let file = file.to_owned();
+async fn load(source: Source) -> Result<Config, String> {
     // Reading a file may block, on a network file system for long.
-    let load = tokio::task::spawn_blocking(move || Config::load(&file));
+    let load =
+        tokio::task::spawn_blocking(move || Config::load(&source.file, source.node.as_deref()));
     match load.await {
         Ok(loaded) => loaded.map_err(|error| error.to_string()),
         Err(error) => Err(format!("reading the configuration: {error}")),

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use super::registry::Registry;
+use super::twin::Twin;
 use super::world::World;
 use crate::clock;
 use crate::health::{LastProbe, ProbeCells};
 use crate::metrics::{self, Durations, Sample};
+use crate::pair::Role;
 use crate::pool::{BUCKETS, BackendState, BackendView, ListenerView, PoolView, Totals};
 use crate::status::{
     AdminStatus, BackendStatus, BindStatus, ConfigStatus, ListenerStatus, PoolStatus, ProbeStatus,
@@ -35,7 +38,7 @@ pub(super) fn status(world: &World) -> Status {
         connections: world.workers.sessions(),
         max_connections: world.workers.max_sessions(),
         config: ConfigStatus {
-            file: loaded.file.display().to_string(),
+            file: loaded.source.file.display().to_string(),
             hash: loaded.hash.clone(),
             loaded: loaded.at.as_secs(),
             last_error: world.reload_error(),
@@ -44,6 +47,7 @@ pub(super) fn status(world: &World) -> Status {
             bind: world.admin_bind.get().copied(),
             socket: admin.socket.as_ref().map(|it| it.display().to_string()),
         },
+        pair: world.twin.get().and_then(Twin::status),
         listeners: snapshot
             .listeners
             .iter()
@@ -139,6 +143,9 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
         ),
         Sample::count(&metrics::LOG_DROPPED, &[], world.sink.dropped()),
     ];
+    if let Some(twin) = world.twin.get() {
+        pair_samples(twin, &mut out);
+    }
     for view in &snapshot.listeners {
         listener_samples(view, &mut out);
     }
@@ -149,6 +156,56 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
         }
     }
     out
+}
+
+fn pair_samples(twin: &Twin, out: &mut Vec<Sample>) {
+    let record = twin.record();
+    if let Some(view) = twin.view() {
+        for role in Role::ALL {
+            let labels = [role.as_str()];
+            out.push(Sample::flag(
+                &metrics::PAIR_ROLE,
+                &labels,
+                view.role == role,
+            ));
+        }
+        let drifted = view.twins.iter().any(|it| it.is_up && it.has_drifted);
+        out.extend([
+            Sample::count(&metrics::PAIR_TERM, &[], view.term.0),
+            Sample::flag(&metrics::PAIR_CONFIG_DRIFT, &[], drifted),
+            Sample::flag(&metrics::DNS_HOLDS_NAME, &[], view.role == Role::Holder),
+        ]);
+        for it in &view.twins {
+            let labels = [it.name.as_str()];
+            out.push(Sample::flag(&metrics::PAIR_TWIN_UP, &labels, it.is_up));
+            if let Some(rtt) = twin.link().rtt(&it.name).filter(|_| it.is_up) {
+                let rtt = rtt.as_secs_f64();
+                out.push(Sample::number(&metrics::PAIR_RTT, &labels, rtt));
+            }
+        }
+    }
+    for ((to, why), count) in record.transitions() {
+        out.push(Sample::count(&metrics::PAIR_TRANSITIONS, &[to, why], count));
+    }
+    let (sent, received) = twin.link().traffic();
+    out.extend([
+        Sample::count(&metrics::PAIR_HEARTBEATS, &["sent"], sent),
+        Sample::count(&metrics::PAIR_HEARTBEATS, &["received"], received),
+        Sample::count(&metrics::STALE_RESOLVER, &[], record.stale()),
+    ]);
+    for (why, count) in twin.link().dropped() {
+        out.push(Sample::count(&metrics::PAIR_DROPPED, &[why], count));
+    }
+    for (result, count) in twin.registry().into_iter().flat_map(Registry::updates) {
+        let labels = ["rfc2136", result];
+        out.push(Sample::count(&metrics::DNS_UPDATES, &labels, count));
+    }
+    if let Some(dns) = twin.dns() {
+        let counts = dns.counts();
+        for (word, count) in counts.answers.iter().chain(&counts.unanswered) {
+            out.push(Sample::count(&metrics::DNS_QUERIES, &[word], *count));
+        }
+    }
 }
 
 fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {

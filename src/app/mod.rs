@@ -4,12 +4,13 @@
 mod control;
 mod limits;
 mod look;
+mod registry;
 mod resolve;
 mod sockets;
+mod twin;
 mod world;
 
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,13 @@ use crate::proxy::Workers;
 use crate::status::Status;
 use crate::types::Address;
 
+use crate::admin::PairOrder;
+use crate::status::{DnsStatus, PairStatus};
 use control::{Control, Inbox, Reload, Request};
 use resolve::Addresses;
 pub use sockets::BindError;
+use twin::Twin;
+pub use world::Source;
 use world::{Loaded, World};
 
 /// Messages that may wait for the control loop.
@@ -51,8 +56,8 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Serves `config`, read from `file`, until a signal ends it.
-pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), StartError> {
+/// Serves `config`, which came from `source`, until a signal ends it.
+pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let seed = Seed::random();
     let mut addresses = Addresses::default();
@@ -75,7 +80,7 @@ pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), Star
             let _enough = refused.try_send(id);
         }),
     )?;
-    let loaded = Loaded::new(config, file);
+    let loaded = Loaded::new(config, source);
     let world = Arc::new(World::new(snapshot, workers, sink.clone(), loaded));
     let mut control = Control::new(
         Arc::clone(&world),
@@ -94,6 +99,7 @@ pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), Star
         let _first = world.admin_bind.set(bind);
     }
     control.start()?;
+    start_twin(&world, seed.fork(2))?;
     admin.start();
     sink.say(Event::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -115,9 +121,53 @@ pub async fn serve(config: Config, file: PathBuf, sink: Sink) -> Result<(), Star
     Ok(())
 }
 
+/// Takes part in the pair, if there is one.
+fn start_twin(world: &Arc<World>, seed: Seed) -> Result<(), StartError> {
+    let loaded = world.loaded.load_full();
+    let Some(pair) = &loaded.config.pair else {
+        return Ok(());
+    };
+    let hash = u64::from_str_radix(&loaded.shared_hash, 16).unwrap_or(0);
+    let twin = Twin::start(pair, world, hash, seed)?;
+    let _first = world.twin.set(twin);
+    let counted = Arc::downgrade(world);
+    tokio::spawn(async move {
+        let mut before = 0;
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            let Some(world) = counted.upgrade() else {
+                return;
+            };
+            if let Some(twin) = world.twin.get() {
+                twin.count_stale(twin::accepted(&world), &mut before);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Gives the name away first, and serves on until resolvers know.
+async fn leave_pair(world: &World, signals: &mut Signals) {
+    let Some(twin) = world.twin.get() else {
+        return;
+    };
+    let ttl = twin.leave().await;
+    if ttl.is_zero() {
+        return;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(ttl + Duration::from_millis(500)) => {}
+        // Who asks twice means it.
+        () = signals.wait_for_stop() => {}
+    }
+}
+
 /// Accepts no more, and waits for the sessions to end.
 async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    leave_pair(world, signals).await;
+    world.become_stopping();
     let grace = world.loaded.load().config.limits.shutdown_grace;
     world.sink.say(Event::Stopping {
         sessions: world.workers.sessions(),
@@ -213,6 +263,26 @@ impl Node for Handle {
 
     fn config(&self) -> serde_json::Value {
         self.world.loaded.load().config.to_json()
+    }
+
+    fn pair(&self) -> Option<PairStatus> {
+        self.world.twin.get().and_then(Twin::status)
+    }
+
+    fn dns(&self) -> Option<DnsStatus> {
+        self.world.twin.get().and_then(Twin::dns_status)
+    }
+
+    fn order(
+        &self,
+        order: PairOrder,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async move {
+            match self.world.twin.get() {
+                Some(twin) => twin.order(order).await,
+                None => Err("there is no pair in lb.yaml".to_owned()),
+            }
+        })
     }
 
     fn is_ready(&self) -> bool {

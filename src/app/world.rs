@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::twin::Twin;
 use crate::clock;
 use crate::config::Config;
 use crate::event::Sink;
@@ -29,29 +30,63 @@ pub(super) struct World {
     pub(super) binds: ArcSwap<Vec<(Name, SocketAddr)>>,
     pub(super) loaded: ArcSwap<Loaded>,
     pub(super) admin_bind: OnceLock<SocketAddr>,
+    pub(super) twin: OnceLock<Twin>,
     reload_error: Mutex<Option<String>>,
+    is_stopping: AtomicBool,
     is_ready: AtomicBool,
+}
+
+/// Where a configuration comes from, now and at each reload.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// Which node of the pair the command line says this is.
+    pub node: Option<String>,
+}
+
+impl Source {
+    /// Not a file at all: a reload will say so. `name` is what it is called.
+    pub fn nowhere(name: &str) -> Self {
+        Self {
+            file: PathBuf::from(name),
+            node: None,
+        }
+    }
 }
 
 /// A configuration in force.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) config: Config,
-    pub(super) file: PathBuf,
+    pub(super) source: Source,
     pub(super) hash: String,
+    /// The same over what all nodes of a pair must have in common.
+    pub(super) shared_hash: String,
     /// Wall-clock time.
     pub(super) at: Duration,
 }
 
 impl Loaded {
-    pub(super) fn new(config: Config, file: PathBuf) -> Self {
-        let text = config.to_json().to_string();
-        let hash = digest(&SHA256, text.as_bytes());
-        let hash = hash.as_ref().iter().take(8);
+    pub(super) fn new(config: Config, source: Source) -> Self {
+        let mut json = config.to_json();
+        let hash = hash_of(&json);
+        // What differs by design: who a node is, and where that makes it bind.
+        if let Some(pair) = json.get_mut("pair") {
+            pair["me"] = serde_json::Value::Null;
+            pair["dns"]["serve"]["bind"] = serde_json::Value::Null;
+        }
+        json["admin"] = serde_json::Value::Null;
+        if let Some(listeners) = json["listeners"].as_object_mut() {
+            for listener in listeners.values_mut() {
+                listener["bind"] = serde_json::Value::Null;
+            }
+        }
         Self {
-            hash: hash.map(|byte| format!("{byte:02x}")).collect(),
+            hash,
+            shared_hash: hash_of(&json),
             config,
-            file,
+            source,
             at: clock::wall(),
         }
     }
@@ -73,7 +108,9 @@ impl World {
             binds: ArcSwap::default(),
             loaded: ArcSwap::from_pointee(loaded),
             admin_bind: OnceLock::new(),
+            twin: OnceLock::new(),
             reload_error: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
             is_ready: AtomicBool::new(false),
         }
     }
@@ -85,6 +122,15 @@ impl World {
 
     pub(super) fn become_ready(&self) {
         self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process no longer accepts clients.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn become_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
     }
 
     /// Why the last reload failed, if it did.
@@ -101,4 +147,11 @@ impl World {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = error;
     }
+}
+
+/// Sixteen digits that tell two configurations apart.
+fn hash_of(json: &serde_json::Value) -> String {
+    let hash = digest(&SHA256, json.to_string().as_bytes());
+    let first = hash.as_ref().iter().take(8);
+    first.map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,15 +1,15 @@
 //! `tandem check`
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
-use super::{CheckArgs, Exit, complain, out, probe};
+use super::{CheckArgs, ConfigFile, Exit, complain, out, probe};
 use crate::config::Config;
 use crate::types::Address;
 
-pub(super) fn check(args: &CheckArgs, path: &Path) -> Exit {
-    let config = match Config::load(path) {
+pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
+    let path = file.path();
+    let config = match file.load() {
         Ok(config) => config,
         Err(error) => {
             complain(&error.to_string());

@@ -11,9 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{AdminSocket, Exit};
+use super::{AdminSocket, ConfigFile, Exit};
 use crate::admin::AdminSettings;
-use crate::config::Config;
 
 /// How long a running tandem may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,11 +43,11 @@ impl ClientError {
 
 /// The socket of the tandem that `admin`, or else the configuration in `file`,
 /// means.
-pub(super) fn socket(admin: &AdminSocket, file: &Path) -> PathBuf {
+pub(super) fn socket(admin: &AdminSocket, file: &ConfigFile) -> PathBuf {
     if let Some(path) = &admin.socket {
         return path.clone();
     }
-    let configured = Config::load(file).ok();
+    let configured = file.load().ok();
     configured
         .and_then(|config| config.admin.socket)
         .unwrap_or_else(|| PathBuf::from(AdminSettings::SOCKET))

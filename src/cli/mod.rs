@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod demo;
 mod init;
+mod pair;
 mod probe;
 mod quick;
 mod reload;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, LoadError};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +64,16 @@ struct ConfigFile {
     /// The configuration [default: ./lb.yaml, else /etc/tandem/lb.yaml]
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// Which node of the pair this is [default: by host name or address]
+    #[arg(long, value_name = "NAME", global = true)]
+    node: Option<String>,
 }
 
 impl ConfigFile {
+    fn load(&self) -> Result<Config, LoadError> {
+        Config::load(&self.path(), self.node.as_deref())
+    }
+
     fn path(&self) -> PathBuf {
         match &self.config {
             Some(path) => path.clone(),
@@ -92,7 +102,11 @@ enum Command {
     Status(StatusArgs),
     /// Make a running tandem read its lb.yaml again
     Reload(ReloadArgs),
-    /// See a backend die and come back without one failed request
+    /// Show and order who holds the public name
+    Pair(PairArgs),
+    /// Show what the embedded name server answers
+    Dns(DnsArgs),
+    /// See servers and balancers die without one failed request
     Demo(DemoArgs),
     /// Print the version
     Version,
@@ -179,7 +193,7 @@ struct ProbeArgs {
 struct AdminSocket {
     /// Its admin socket [default: the one in lb.yaml, else
     /// /run/tandem/admin.sock]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
 }
 
@@ -205,10 +219,66 @@ struct ReloadArgs {
 }
 
 #[derive(Args, Debug)]
+struct PairArgs {
+    #[command(flatten)]
+    admin: AdminSocket,
+    #[command(subcommand)]
+    command: PairCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PairCommand {
+    /// Who holds the name, and how the twins are
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give the name to a twin; to be asked of its holder
+    Handover {
+        /// Which [default: the first that can take it]
+        to: Option<String>,
+    },
+    /// Let nothing move by itself
+    Hold {
+        /// Take that back
+        #[arg(long)]
+        off: bool,
+    },
+    /// Show that a takeover would work
+    Drill {
+        /// Move the name, and say how long it took
+        #[arg(long)]
+        really: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+struct DnsArgs {
+    #[command(flatten)]
+    admin: AdminSocket,
+    #[command(subcommand)]
+    command: DnsCommand,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum DnsCommand {
+    /// The records, and what the zone above needs
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
 struct DemoArgs {
     /// How long the client goes on
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 18)]
     seconds: u64,
+    /// Leave everything running at the end, and say what to try
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Parses the command line, does what it says, and tells how it went.
@@ -222,19 +292,20 @@ pub fn main() -> ExitCode {
             return if is_wrong { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    let file = cli.file.path();
     let exit = match cli.command.unwrap_or(Command::Run) {
-        Command::Check(args) => check::check(&args, &file),
+        Command::Check(args) => check::check(&args, &cli.file),
         Command::Completions { shell } => completions(shell),
         Command::Demo(args) => demo::demo(&args),
         Command::DemoBackend { name, bind } => demo::backend(&name, bind),
+        Command::Dns(args) => pair::dns(&args, &cli.file),
         Command::Init { kind } => init::init(kind),
+        Command::Pair(args) => pair::pair(&args, &cli.file),
         Command::Man => man(),
         Command::Probe(args) => probe::probe(&args),
         Command::Quick(args) => quick::quick(&args),
-        Command::Reload(args) => reload::reload(&args, &file),
-        Command::Run => run::run(&file),
-        Command::Status(args) => status::status(&args, &file),
+        Command::Reload(args) => reload::reload(&args, &cli.file),
+        Command::Run => run::run(&cli.file),
+        Command::Status(args) => status::status(&args, &cli.file),
         Command::Version => {
             out(&format!("tandem {}\n", env!("CARGO_PKG_VERSION")));
             Exit::Ok

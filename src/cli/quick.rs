@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, QuickArgs, complain, run};
+use crate::app::Source;
 use crate::config::{Config, Process};
 
 /// Serves what the command line says, by way of the lb.yaml that says the
@@ -12,9 +13,10 @@ pub(super) fn quick(args: &QuickArgs) -> Exit {
     let file = "(quick)";
     let here = Process {
         folder: PathBuf::from("."),
+        node: None,
     };
     match Config::parse(&text, file, &here) {
-        Ok(config) => run::serve(config, PathBuf::from(file)),
+        Ok(config) => run::serve(config, Source::nowhere(file)),
         Err(problems) => {
             complain(&problems.to_string());
             Exit::Usage

@@ -1,12 +1,10 @@
 //! `tandem reload`
 
-use std::path::Path;
-
 use hyper::Method;
 
-use super::{Exit, ReloadArgs, client, complain, out};
+use super::{ConfigFile, Exit, ReloadArgs, client, complain, out};
 
-pub(super) fn reload(args: &ReloadArgs, file: &Path) -> Exit {
+pub(super) fn reload(args: &ReloadArgs, file: &ConfigFile) -> Exit {
     let socket = client::socket(&args.admin, file);
     let path = if args.dry_run {
         "/v1/reload?dry_run=1"

@@ -1,15 +1,17 @@
 //! `tandem run`
 
-use std::path::{Path, PathBuf};
-
-use super::{Exit, complain};
-use crate::app::{self, StartError};
+use super::{ConfigFile, Exit, complain};
+use crate::app::{self, Source, StartError};
 use crate::config::Config;
 use crate::event::Sink;
 
-pub(super) fn run(file: &Path) -> Exit {
-    match Config::load(file) {
-        Ok(config) => serve(config, file.to_owned()),
+pub(super) fn run(file: &ConfigFile) -> Exit {
+    let source = Source {
+        file: file.path(),
+        node: file.node.clone(),
+    };
+    match file.load() {
+        Ok(config) => serve(config, source),
         Err(error) => {
             complain(&error.to_string());
             Exit::Usage
@@ -18,7 +20,7 @@ pub(super) fn run(file: &Path) -> Exit {
 }
 
 /// Serves until a signal ends it.
-pub(super) fn serve(config: Config, file: PathBuf) -> Exit {
+pub(super) fn serve(config: Config, source: Source) -> Exit {
     let (sink, log) = match Sink::start(config.log.format) {
         Ok(started) => started,
         Err(error) => {
@@ -35,7 +37,7 @@ pub(super) fn serve(config: Config, file: PathBuf) -> Exit {
         .build();
     let served = match runtime {
         Ok(runtime) => {
-            let served = runtime.block_on(app::serve(config, file, sink));
+            let served = runtime.block_on(app::serve(config, source, sink));
             // Tasks hold the log's sender: they go before it is waited for.
             drop(runtime);
             served

@@ -9,10 +9,10 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::client::{self, ClientError};
-use super::{Exit, StatusArgs, complain, out};
+use super::{ConfigFile, Exit, StatusArgs, complain, out};
 use crate::status::{BackendStatus, PoolStatus, Status};
 
-pub(super) fn status(args: &StatusArgs, file: &Path) -> Exit {
+pub(super) fn status(args: &StatusArgs, file: &ConfigFile) -> Exit {
     let socket = client::socket(&args.admin, file);
     let shown = if args.json {
         show_json(&socket)
@@ -102,6 +102,9 @@ fn render(status: &Status, rates: &Rates) -> String {
         let first = error.lines().next().unwrap_or_default();
         let _infallible = writeln!(text, "the last reload was refused: {first}");
     }
+    if let Some(pair) = &status.pair {
+        text.push_str(&super::pair::render(pair));
+    }
     for listener in &status.listeners {
         let binds: Vec<String> = listener
             .binds
@@ -182,7 +185,7 @@ fn row(pool: &PoolStatus, backend: &BackendStatus, rates: &Rates) -> [String; 7]
 }
 
 /// A duration for people: its two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
     if days > 0 {
         format!("{days}d {hours}h")

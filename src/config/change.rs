@@ -78,7 +78,10 @@ fn change(path: &str, from: Option<String>, to: Option<String>) -> Change {
 }
 
 fn needs_restart(path: &str) -> bool {
-    path == "process.workers" || path == "log.format" || path.starts_with("admin")
+    path == "process.workers"
+        || path == "log.format"
+        || path.starts_with("admin")
+        || path.starts_with("pair")
 }
 
 /// A value in a line; whole pools in a few words.

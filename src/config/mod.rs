@@ -13,8 +13,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::admin::AdminSettings;
+use crate::dns::ServeSettings;
+use crate::dns::hook::HookSettings;
+use crate::dns::rfc2136::Rfc2136Settings;
 use crate::event::LogSettings;
 use crate::health::ProbeSettings;
+use crate::pair::{Mode, PairSettings};
 use crate::pool::{ListenerSettings, PoolSettings};
 use crate::proxy::Limits;
 
@@ -35,10 +39,28 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// The pools, by name, each with its probe.
     pub pools: Vec<PoolConfig>,
+    /// The pair, and how the world learns who holds its name.
+    pub pair: Option<PairConfig>,
     /// The admin interface.
     pub admin: AdminSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+}
+
+/// The pair and its ways of publishing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairConfig {
+    /// The pair.
+    pub pair: PairSettings,
+    /// The embedded name server; `None`: somebody else answers for the name.
+    pub serve: Option<ServeSettings>,
+    /// A DNS server that takes updates, as the register; `None`: nothing
+    /// arbitrates.
+    pub register: Option<Rfc2136Settings>,
+    /// What keeps two nodes from holding the name at once.
+    pub mode: Mode,
+    /// A command that hears of every change.
+    pub hook: Option<HookSettings>,
 }
 
 /// A pool and how it is probed.
@@ -69,8 +91,9 @@ pub enum LoadError {
 }
 
 impl Config {
-    /// Reads the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
+    /// Reads the file at `path`, as the node `node` of its pair, or as the one
+    /// that this machine seems to be.
+    pub fn load(path: &Path, node: Option<&str>) -> Result<Self, LoadError> {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             let is_missing = cause.kind() == io::ErrorKind::NotFound;
             LoadError::Read {
@@ -84,7 +107,10 @@ impl Config {
             }
         })?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let around = Process { folder };
+        let around = Process {
+            folder,
+            node: node.map(str::to_owned),
+        };
         Ok(Self::parse(&text, &path.display().to_string(), &around)?)
     }
 

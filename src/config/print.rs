@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::scalar::show_duration;
-use super::{Config, PoolConfig};
+use super::{Config, PairConfig, PoolConfig};
+use crate::dns::rfc2136::Algorithm;
 use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
+use crate::pair::{Failback, Mode, PairSettings};
 use crate::pool::{BackendSettings, ListenerSettings, OnDead, PoolSettings, ProxyVersion};
 use crate::types::Name;
 
@@ -32,7 +34,7 @@ pub(super) fn json(config: &Config) -> Value {
     if config.admin.token.is_some() {
         admin["token"] = json!(MASK);
     }
-    json!({
+    let mut out = json!({
         "process": {
             "workers": auto(config.limits.workers.map(u64::from)),
             "max_connections": auto(config.limits.max_connections.map(u64::from)),
@@ -49,7 +51,9 @@ pub(super) fn json(config: &Config) -> Value {
             },
             "connections": config.log.connections,
         },
-    })
+    });
+    set_some(&mut out, "pair", config.pair.as_ref().map(pair));
+    out
 }
 
 /// The same with every `${` written so that it stays one.
@@ -221,4 +225,88 @@ fn tls(it: &Tls) -> Value {
     set_some(&mut out, "ca_file", ca_file);
     set_some(&mut out, "server_name", it.server_name.clone());
     out
+}
+
+fn pair(it: &PairConfig) -> Value {
+    let pair = &it.pair;
+    let nodes = pair.nodes.iter().map(|node| {
+        let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+        (node.name.to_string(), json!(addresses))
+    });
+    let nodes: Map<String, Value> = nodes.collect();
+    let port = pair.nodes.first().and_then(|it| it.heartbeat.first());
+    let dns = it.serve.as_ref().map_or_else(
+        || json!("off"),
+        |serve| {
+            let binds: Vec<String> = serve.binds.iter().map(ToString::to_string).collect();
+            json!({
+                "ttl": show_duration(serve.ttl),
+                "serve": {
+                    "bind": binds,
+                    "per_source_qps": serve.per_source_qps,
+                    "global_qps": serve.global_qps,
+                    "tcp_clients": serve.tcp_clients,
+                },
+            })
+        },
+    );
+    let dns = with_register(it, dns);
+    json!({
+        "name": pair.name.as_str(),
+        "nodes": nodes,
+        "me": pair.me,
+        "secret": MASK.repeat(2),
+        "heartbeat": {
+            "port": port.map_or(PairSettings::HEARTBEAT_PORT, |it| it.port()),
+            "interval": show_duration(pair.timing.heartbeat),
+            "start_grace": show_duration(pair.timing.start_grace),
+            "forget_after": show_duration(pair.timing.forget_after),
+        },
+        "failback": match &pair.failback {
+            Failback::Never => json!("never"),
+            Failback::Prefer { node, after } => {
+                json!({ "prefer": node, "after": show_duration(*after) })
+            }
+        },
+        "mode": if pair.active_active { "active-active" } else { "active-passive" },
+        "dns": dns,
+    })
+}
+
+fn with_register(it: &PairConfig, serve: Value) -> Value {
+    let mut dns = match (serve, &it.register, &it.hook) {
+        (Value::Object(map), _, _) => Value::Object(map),
+        (off, None, None) => return off,
+        (_, _, _) => json!({}),
+    };
+    if let Some(register) = &it.register {
+        let mut out = json!({
+            "server": register.server.to_string(),
+            "zone": register.zone,
+            "timeout": show_duration(register.timeout),
+            "tcp": register.tcp,
+        });
+        if let Some(key) = &register.key {
+            out["key"] = json!(key.name);
+            out["algorithm"] = json!(match key.algorithm {
+                Algorithm::HmacSha256 => "hmac-sha256",
+                Algorithm::HmacSha384 => "hmac-sha384",
+                Algorithm::HmacSha512 => "hmac-sha512",
+            });
+            // Valid base64, so that what is printed can be checked.
+            out["secret"] = json!("bWFza2VkIHNlY3JldCwgbm90IHRoZSByZWFsIG9uZQ==");
+        }
+        dns["rfc2136"] = out;
+        dns["ttl"] = json!(show_duration(register.ttl));
+    }
+    if let Mode::Lease { ttl, margin } = it.mode {
+        dns["lease"] = json!({ "ttl": show_duration(ttl), "margin": show_duration(margin) });
+    }
+    if let Some(hook) = &it.hook {
+        dns["exec"] = json!({
+            "command": hook.command,
+            "timeout": show_duration(hook.timeout),
+        });
+    }
+    dns
 }

@@ -92,6 +92,11 @@ impl<'a> Reader<'a> {
         self.around.folder()
     }
 
+    /// What the file is read for.
+    pub(super) fn around(&self) -> &'a dyn Surroundings {
+        self.around
+    }
+
     pub(super) fn fault(
         &mut self,
         at: Place,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,12 @@ pub trait Surroundings {
     fn is_open_to_all(&self, path: &Path) -> bool;
     /// Where relative paths begin.
     fn folder(&self) -> &Path;
+    /// The node that the command line says this is.
+    fn node(&self) -> Option<String>;
+    /// What this machine calls itself.
+    fn host_name(&self) -> String;
+    /// Whether an address is one of this machine's.
+    fn has_address(&self, address: IpAddr) -> bool;
 }
 
 /// This process, and the folder of its lb.yaml.
@@ -22,6 +29,8 @@ pub trait Surroundings {
 pub struct Process {
     /// Where relative paths begin.
     pub folder: PathBuf,
+    /// The node that the command line says this is.
+    pub node: Option<String>,
 }
 
 impl Surroundings for Process {
@@ -39,5 +48,19 @@ impl Surroundings for Process {
 
     fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    fn node(&self) -> Option<String> {
+        self.node.clone()
+    }
+
+    fn host_name(&self) -> String {
+        let name = rustix::system::uname();
+        name.nodename().to_string_lossy().into_owned()
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        // The kernel binds only what is its own; nothing is sent.
+        UdpSocket::bind((address, 0)).is_ok()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Connection, Event};
+use crate::types::Name;
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,8 @@ fn headline(event: &Event) -> (Level, &'static str) {
         Event::Connection(_) => (Level::Info, "conn"),
         Event::Limited { .. } => (Level::Warn, "limited"),
         Event::Listening { .. } => (Level::Info, "listening"),
+        Event::Pair { .. } => (Level::Info, "pair"),
+        Event::Twin { .. } => (Level::Warn, "twin"),
         Event::Pool { usable: 0, .. } => (Level::Error, "pool"),
         Event::Pool { .. } => (Level::Info, "pool"),
         Event::Reloaded { .. } => (Level::Info, "reloaded"),
@@ -121,30 +124,12 @@ fn fields(event: &Event) -> Fields {
         | Event::Change { what }
         | Event::Limited { what }
         | Event::Trouble { what } => vec![("what", text(what))],
-        Event::Backend {
-            pool,
-            backend,
-            address,
-            from,
-            to,
-            why,
-        } => vec![
-            ("pool", text(pool)),
-            ("backend", text(backend)),
-            ("backend_addr", text(address)),
-            ("from", text(from)),
-            ("to", text(to)),
-            ("why", text(why)),
-        ],
+        Event::Backend { .. } | Event::Pair { .. } | Event::Pool { .. } => of_state(event),
         Event::Connection(connection) => of_connection(connection),
         Event::Listening { listener, address } => {
             vec![("listener", text(listener)), ("address", text(address))]
         }
-        Event::Pool { pool, usable, of } => vec![
-            ("pool", text(pool)),
-            ("usable", number(*usable)),
-            ("of", number(*of)),
-        ],
+        Event::Twin { node, what } => vec![("twin", text(node)), ("what", text(what))],
         Event::Reloaded { changes } => vec![("changes", number(*changes))],
         Event::ReloadFailed { why } => vec![("why", text(why))],
         Event::Resolve { pool, backend, why } => vec![
@@ -175,6 +160,50 @@ fn fields(event: &Event) -> Fields {
             ("sessions", number(*sessions)),
             ("grace_ms", Value::Millis(*grace)),
         ],
+    }
+}
+
+/// What has changed of a backend, a pool or the pair.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "called for these three only"
+)]
+fn of_state(event: &Event) -> Fields {
+    match event {
+        Event::Backend {
+            pool,
+            backend,
+            address,
+            from,
+            to,
+            why,
+        } => vec![
+            ("pool", text(pool)),
+            ("backend", text(backend)),
+            ("backend_addr", text(address)),
+            ("from", text(from)),
+            ("to", text(to)),
+            ("why", text(why)),
+        ],
+        Event::Pair {
+            from,
+            to,
+            why,
+            term,
+            holder,
+        } => vec![
+            ("from", text(from)),
+            ("to", text(to)),
+            ("why", text(why)),
+            ("term", number(*term)),
+            ("holder", text(holder.as_ref().map_or("", Name::as_str))),
+        ],
+        Event::Pool { pool, usable, of } => vec![
+            ("pool", text(pool)),
+            ("usable", number(*usable)),
+            ("of", number(*of)),
+        ],
+        _ => Vec::new(),
     }
 }
 
@@ -214,7 +243,7 @@ fn of_connection(it: &Connection) -> Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Name, Reason};
+    use crate::types::Reason;
 
     #[test]
     fn nobody_breaks_a_line() {

@@ -54,6 +54,26 @@ pub enum Event {
         /// Where.
         address: SocketAddr,
     },
+    /// This node's part in the pair has changed.
+    Pair {
+        /// What it was.
+        from: &'static str,
+        /// What it is.
+        to: &'static str,
+        /// Why.
+        why: &'static str,
+        /// The newest term that it knows.
+        term: u64,
+        /// Who holds the public name.
+        holder: Option<Name>,
+    },
+    /// A twin has come or gone, or its configuration differs from ours.
+    Twin {
+        /// Which.
+        node: Name,
+        /// What about it.
+        what: &'static str,
+    },
     /// The number of usable backends of a pool has reached or left zero.
     Pool {
         /// Which.

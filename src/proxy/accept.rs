@@ -77,7 +77,7 @@ impl Gate {
         if let Some(view) = ctx.snapshot.listener(self.listener) {
             self.view = Some(view.clone());
         }
-        let Some(view) = self.view.clone() else {
+        let Some(mut view) = self.view.clone() else {
             // The snapshot that knows this listener is on its way.
             self.rest_until = Some(ctx.now + REST);
             return;
@@ -85,6 +85,13 @@ impl Gate {
         for _ in 0..BUDGET {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
+                    // Who connects after a change meets the change.
+                    if ctx.refresh()
+                        && let Some(newer) = ctx.snapshot.listener(self.listener)
+                    {
+                        view = newer.clone();
+                        self.view = Some(view.clone());
+                    }
                     if let Some((key, step)) = welcome(ctx, slab, &view, stream, peer) {
                         settle(ctx, slab, key, step);
                     }

@@ -14,7 +14,7 @@ use super::slab::Key;
 use super::sources::Sources;
 use crate::clock::Moment;
 use crate::event::Sink;
-use crate::pool::{BackendId, Door, PoolView, Snapshot, Turns};
+use crate::pool::{BackendId, Door, PerWorker, PoolView, Snapshot, Turns};
 use crate::types::{Name, Reason};
 
 /// Called when a backend has refused a real connection.
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) on_refused: OnRefused,
     pub(super) sink: Sink,
     pub(super) mailboxes: OnceLock<Vec<Mailbox>>,
+    /// When each worker last turned, in microseconds.
+    pub(super) turns: PerWorker<AtomicU64>,
 }
 
 impl Shared {
@@ -89,6 +91,16 @@ impl Context {
             Some(view) => Some(Arc::clone(&view.pool)),
             None => self.snapshot.pool(&door.pool.name).map(Arc::clone),
         }
+    }
+
+    /// Sees the newest snapshot from now on; says whether it is another one.
+    pub(super) fn refresh(&mut self) -> bool {
+        let newest = self.shared.snapshot.load();
+        if newest.generation == self.snapshot.generation {
+            return false;
+        }
+        self.snapshot = Arc::clone(&newest);
+        true
     }
 
     /// A number for a new connection: the worker in the upper bits, so that

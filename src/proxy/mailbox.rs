@@ -29,6 +29,8 @@ pub(super) enum Command {
         bind: SocketAddr,
         socket: TcpListener,
     },
+    /// Answer those who ask on this socket whether the worker lives.
+    Attest { socket: TcpListener },
     /// Stop accepting, end every session by `at`, then return.
     Shutdown { at: Moment },
     /// Accept what waits in the kernel's queue, then close the socket.

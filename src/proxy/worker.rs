@@ -1,9 +1,9 @@
 //! One worker: an edge-triggered event loop that owns its sessions. It shares
 //! nothing with other workers but counters, and waits for nobody.
 
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -22,6 +22,10 @@ use crate::types::{Name, Reason};
 const GATE: usize = 1 << (usize::BITS - 1);
 /// The bell of the mailbox.
 pub(super) const BELL: Token = Token(usize::MAX);
+/// Somebody asks whether this worker lives.
+const ATTEST: Token = Token(usize::MAX - 1);
+/// How many of those are answered in one turn; twins ask twice a second.
+const ASKERS: usize = 64;
 /// Sessions that are ended in one turn when a backend dies: the living have
 /// their turn in between.
 const KILL_BUDGET: usize = 256;
@@ -31,10 +35,13 @@ pub(super) struct Worker {
     ctx: Context,
     slab: Slab<Session>,
     gates: Vec<Option<Gate>>,
+    witnesses: Vec<mio::net::TcpListener>,
     spare: Spare,
     /// Sessions to look at for a kill or a drain.
     doomed: Vec<(Key, Doom)>,
     due: Vec<(Key, Moment)>,
+    /// The snapshot that those who wait have been tried with.
+    seen: u64,
 }
 
 /// What is to become of the sessions of a backend.
@@ -53,9 +60,11 @@ impl Worker {
             ctx,
             slab: Slab::new(),
             gates: Vec::new(),
+            witnesses: Vec::new(),
             spare: Spare::new(),
             doomed: Vec::new(),
             due: Vec::new(),
+            seen: 0,
         }
     }
 
@@ -71,11 +80,14 @@ impl Worker {
                 Err(error) => self.trouble(&format!("epoll_wait: {error}")),
             }
             self.ctx.now = clock::now();
+            let turns = self.ctx.shared.turns.of(self.ctx.worker);
+            turns.store(self.ctx.now.as_micros(), Ordering::Relaxed);
             self.take_snapshot();
             let mut rung = false;
             for event in &events {
                 match event.token() {
                     BELL => rung = true,
+                    ATTEST => self.answer_askers(),
                     Token(token) if token & GATE != 0 => {
                         if let Some(Some(gate)) = self.gates.get_mut(token & !GATE) {
                             gate.ring();
@@ -110,10 +122,8 @@ impl Worker {
     }
 
     fn take_snapshot(&mut self) {
-        let newest = self.ctx.shared.snapshot.load();
-        if newest.generation != self.ctx.snapshot.generation {
-            self.ctx.snapshot = Arc::clone(&newest);
-            drop(newest);
+        if self.ctx.refresh() || self.seen != self.ctx.snapshot.generation {
+            self.seen = self.ctx.snapshot.generation;
             // A backend may have come back, or have been given more places.
             self.serve_waiting();
         }
@@ -176,6 +186,7 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         match command {
+            Command::Attest { socket } => self.attest(socket),
             Command::Drain {
                 backend,
                 at,
@@ -220,6 +231,31 @@ impl Worker {
             }
             Command::Unlisten { listener, bind } => {
                 self.shut_gates(|gate| gate.listener == listener && gate.bind == bind);
+            }
+        }
+    }
+
+    /// Answers whether this worker lives, from now on.
+    fn attest(&mut self, socket: std::net::TcpListener) {
+        let mut socket = mio::net::TcpListener::from_std(socket);
+        let registry = &self.ctx.registry;
+        match registry.register(&mut socket, ATTEST, Interest::READABLE) {
+            Ok(()) => self.witnesses.push(socket),
+            Err(error) => self.trouble(&format!("cannot watch a socket: {error}")),
+        }
+        self.answer_askers();
+    }
+
+    /// One byte each: the kernel accepts for the dead, too, but only the
+    /// living answer.
+    fn answer_askers(&self) {
+        for socket in &self.witnesses {
+            for _ in 0..ASKERS {
+                let Ok((mut stream, _)) = socket.accept() else {
+                    break;
+                };
+                // Who has gone needs no answer.
+                let _gone = stream.write(b"1");
             }
         }
     }

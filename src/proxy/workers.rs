@@ -17,7 +17,7 @@ use super::sources::Sources;
 use super::worker::{BELL, Worker};
 use crate::clock::{self, Moment, Seed};
 use crate::event::Sink;
-use crate::pool::{BackendId, ListenerId, Snapshot, Turns};
+use crate::pool::{BackendId, ListenerId, PerWorker, Snapshot, Turns};
 use crate::types::Reason;
 
 /// One scratch buffer per worker: what one read takes at the most.
@@ -52,6 +52,7 @@ impl Workers {
             on_refused,
             sink,
             mailboxes: OnceLock::new(),
+            turns: PerWorker::new(count),
         });
         let polls = (0..count.max(1))
             .map(|_| Poll::new())
@@ -126,6 +127,14 @@ impl Workers {
         Ok(())
     }
 
+    /// Answers on `sockets`, one for each worker, that the worker lives.
+    pub fn attest(&self, sockets: Vec<TcpListener>) -> io::Result<()> {
+        for (mailbox, socket) in self.mailboxes().iter().zip(sockets) {
+            mailbox.send(Command::Attest { socket })?;
+        }
+        Ok(())
+    }
+
     /// Stops accepting on one address of a listener; its sessions go on.
     pub fn unlisten(&self, listener: ListenerId, bind: SocketAddr) -> io::Result<()> {
         self.send_all(|| Command::Unlisten { listener, bind })
@@ -149,6 +158,14 @@ impl Workers {
     /// Makes every worker see the newest snapshot now.
     pub fn wake(&self) -> io::Result<()> {
         self.mailboxes().iter().try_for_each(Mailbox::wake)
+    }
+
+    /// When the worker that has been busy, or hanging, for the longest began
+    /// its last turn. [`wake`](Self::wake) makes an idle one turn.
+    pub fn oldest_turn(&self) -> Moment {
+        let turns = self.shared.turns.iter();
+        let oldest = turns.map(|it| it.load(Ordering::Relaxed)).min();
+        Moment::from_micros(oldest.unwrap_or(0))
     }
 
     /// Stops accepting, and ends every session by `at`.

@@ -1,34 +1,54 @@
-//! The client of the demo: asks all the time, a new connection for each
-//! request, and counts.
+//! The client of the demo: resolves the public name and connects, all the
+//! time, a new connection for each request, and counts.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hickory_server::proto::op::{Message, Query};
+use hickory_server::proto::rr::{Name, RData, RecordType};
+
+use crate::clock::{self, Moment};
+
 /// Clients at the same time.
 const CLIENTS: usize = 4;
 /// The pause between two requests of one client.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a request is repeated before it counts as failed.
+const TRIES: u32 = 60;
+/// The pause before it is.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Where the public name is asked for, and where the web is.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) port: u16,
+}
 
 /// What has come of the requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) ok: u64,
     pub(super) failed: u64,
-    /// Asked a second time, because the first was cut short.
+    /// Those that did not go through at their first try.
     pub(super) repeated: u64,
     pub(super) by_backend: Vec<u64>,
+    /// The longest that a request had to wait until it went through.
+    pub(super) longest: Duration,
 }
 
 #[derive(Debug)]
 struct Counts {
     failed: AtomicU64,
     repeated: AtomicU64,
+    longest_micros: AtomicU64,
     by_backend: Vec<AtomicU64>,
     is_over: AtomicBool,
     over: (Mutex<()>, Condvar),
@@ -41,17 +61,19 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) fn start(front: SocketAddr, backends: usize) -> Self {
+    pub(super) fn start(target: &Target, backends: usize) -> Self {
         let counts = Arc::new(Counts {
             failed: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
+            longest_micros: AtomicU64::new(0),
             by_backend: (0..backends).map(|_| AtomicU64::new(0)).collect(),
             is_over: AtomicBool::new(false),
             over: (Mutex::new(()), Condvar::new()),
         });
-        let threads = (0..CLIENTS).map(|_| {
+        let threads = (0..CLIENTS).map(|client| {
             let counts = Arc::clone(&counts);
-            std::thread::spawn(move || counts.ask_on(front))
+            let target = target.clone();
+            std::thread::spawn(move || counts.ask_on(&target, client))
         });
         Self {
             threads: threads.collect(),
@@ -61,6 +83,11 @@ impl Asker {
 
     pub(super) fn tally(&self) -> Tally {
         self.counts.tally()
+    }
+
+    /// What has come of the requests since `before`.
+    pub(super) fn forget_longest(&self) {
+        self.counts.longest_micros.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn wait(&self, how_long: Duration) {
@@ -79,19 +106,17 @@ impl Asker {
 }
 
 impl Counts {
-    fn ask_on(&self, front: SocketAddr) {
+    fn ask_on(&self, target: &Target, client: usize) {
+        let mut turn = client;
         while !self.is_over.load(Ordering::Relaxed) {
-            let mut answer = get(front, "/");
-            if answer.is_err() {
-                // What every browser does with a request that changes nothing.
-                self.repeated.fetch_add(1, Ordering::Relaxed);
-                answer = get(front, "/");
-            }
-            let index = answer.ok().and_then(|body| body.first().copied());
-            let index = index.and_then(|letter| letter.checked_sub(b'a'));
-            match index.and_then(|index| self.by_backend.get(usize::from(index))) {
-                Some(count) => {
-                    count.fetch_add(1, Ordering::Relaxed);
+            let start = clock::now();
+            match self.ask(target, &mut turn) {
+                Some(letter) => {
+                    let index = usize::from(letter.wrapping_sub(b'a'));
+                    if let Some(count) = self.by_backend.get(index) {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.note_wait(start);
                 }
                 None => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
@@ -99,6 +124,31 @@ impl Counts {
             }
             self.wait(PAUSE);
         }
+    }
+
+    fn note_wait(&self, start: Moment) {
+        let took = clock::now().since(start).as_micros();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        self.longest_micros.fetch_max(took, Ordering::Relaxed);
+    }
+
+    /// The first letter of an answer. What every browser does with a request
+    /// that changes nothing: resolve and ask again.
+    fn ask(&self, target: &Target, turn: &mut usize) -> Option<u8> {
+        for attempt in 0..TRIES {
+            *turn += 1;
+            let server = target.servers[*turn % target.servers.len()];
+            let address = resolve(server, &target.name);
+            let body = address.and_then(|ip| get((ip, target.port).into(), "/"));
+            if let Some(letter) = body.ok().and_then(|body| body.first().copied()) {
+                if attempt > 0 {
+                    self.repeated.fetch_add(1, Ordering::Relaxed);
+                }
+                return Some(letter);
+            }
+            self.wait(BREATH);
+        }
+        None
     }
 
     fn wait(&self, how_long: Duration) {
@@ -110,13 +160,39 @@ impl Counts {
     fn tally(&self) -> Tally {
         let by_backend = self.by_backend.iter().map(|it| it.load(Ordering::Relaxed));
         let by_backend: Vec<u64> = by_backend.collect();
+        let longest = self.longest_micros.load(Ordering::Relaxed);
         Tally {
             ok: by_backend.iter().sum(),
             failed: self.failed.load(Ordering::Relaxed),
             repeated: self.repeated.load(Ordering::Relaxed),
             by_backend,
+            longest: Duration::from_micros(longest),
         }
     }
+}
+
+/// The IPv4 address that `server` gives for `name`.
+pub(super) fn resolve(server: SocketAddr, name: &str) -> io::Result<Ipv4Addr> {
+    let broken = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.connect(server)?;
+    let mut question = Message::query();
+    let name = Name::from_ascii(name).map_err(|error| broken(&error))?;
+    question.add_query(Query::query(name, RecordType::A));
+    let bytes = question.to_vec().map_err(|error| broken(&error))?;
+    socket.send(&bytes)?;
+    let mut answer = [0; 1232];
+    let length = socket.recv(&mut answer)?;
+    let answer = Message::from_vec(&answer[..length]).map_err(|error| broken(&error))?;
+    let mut records = answer.answers.iter();
+    let found = records.find_map(|it| {
+        if let RData::A(ip) = &it.data {
+            return Some(ip.0);
+        }
+        None
+    });
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The body of a 200 to a GET over a connection of its own.

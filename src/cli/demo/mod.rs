@@ -1,63 +1,32 @@
-//! `tandem demo`: the real balancer in front of three real processes, one of
-//! which is killed and comes back while a client never stops asking.
+//! `tandem demo`: two real balancers in front of three real servers, with a
+//! client that never stops asking while servers and balancers die.
 
 mod backend;
 mod client;
+mod stage;
 
-use std::io::{IsTerminal, Write, stdout};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io;
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
-use std::{env, fs, io};
 
 use super::{DemoArgs, Exit, complain, out};
 use crate::clock::{self, Moment};
 use client::{Asker, Tally};
+use stage::{BACKENDS, NODES, Stage};
 
 pub(super) use backend::backend;
 
-/// The three backends.
-const NAMES: [&str; 3] = ["a", "b", "c"];
-/// The one that dies.
+/// The backend that dies.
 const VICTIM: usize = 1;
-/// How long everything may take to come up.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the live line is drawn.
 const FRAME: Duration = Duration::from_millis(250);
-
-/// A child process that ends with us.
-struct Kept(Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-/// The processes of the show.
-struct Stage {
-    node: Kept,
-    backends: Vec<Option<Kept>>,
-    addresses: Vec<SocketAddr>,
-    front: SocketAddr,
-    admin: SocketAddr,
-    folder: Folder,
-}
-
-/// A folder of our own, gone when the show is over.
-struct Folder(std::path::PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
-}
+/// Closer looks while the name moves.
+const GLANCE: Duration = Duration::from_millis(2);
+/// How long the name may take to move.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn demo(args: &DemoArgs) -> Exit {
-    match show(Duration::from_secs(args.seconds.clamp(4, 3600))) {
+    match show(args) {
         Ok(tally) if tally.failed == 0 && tally.ok > 0 => Exit::Ok,
         Ok(_) => Exit::Refused,
         Err(error) => {
@@ -67,200 +36,205 @@ pub(super) fn demo(args: &DemoArgs) -> Exit {
     }
 }
 
-fn show(length: Duration) -> io::Result<Tally> {
-    let mut stage = Stage::set()?;
-    let addresses: Vec<String> = stage.addresses.iter().map(ToString::to_string).collect();
-    out(&format!("three web backends: {}\n", addresses.join(" ")));
-    out(&format!("one balancer:       http://{}\n", stage.front));
-    let socket = stage.folder.0.join("admin.sock");
-    out(&format!(
-        "look at it:         tandem status --socket {}\n",
-        socket.display()
-    ));
-    out(&format!(
-        "                    curl http://{}/v1/status\n\n",
-        stage.admin
-    ));
-    let asker = Asker::start(stage.front, NAMES.len());
+struct Show {
+    stage: Stage,
+    asker: Asker,
+    start: Moment,
+}
+
+fn show(args: &DemoArgs) -> io::Result<Tally> {
+    let length = Duration::from_secs(args.seconds.clamp(6, 3600));
+    let stage = Stage::set()?;
+    introduce(&stage);
+    let asker = Asker::start(&stage.target, BACKENDS.len());
     let start = clock::now();
-    play(
-        &mut stage,
-        &asker,
+    let mut show = Show {
+        stage,
+        asker,
         start,
-        start + length / 4,
-        "kill",
-        |stage| {
-            stage.backends[VICTIM] = None;
-            Ok("kill -9 b: it is gone")
-        },
-    )?;
-    play(
-        &mut stage,
-        &asker,
-        start,
-        start + length / 2,
-        "return",
-        |stage| {
-            stage.backends[VICTIM] = Some(start_backend(NAMES[VICTIM], stage.addresses[VICTIM])?);
-            Ok("b is back, and gets traffic again when its probes have passed")
-        },
-    )?;
-    play(&mut stage, &asker, start, start + length, "end", |_| {
-        Ok("the end")
-    })?;
-    let tally = asker.stop();
-    drop(stage);
-    let counts = NAMES.iter().zip(&tally.by_backend);
-    let counts: Vec<String> = counts
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
+    };
+    let at = |part: u32| start + length * part / 6;
+    show.play(at(1))?;
+    show.stage.kill_backend(VICTIM);
+    show.say("kill -9 b: a web server is gone");
+    show.play(at(2))?;
+    show.stage.revive_backend(VICTIM)?;
+    show.say("b is back, and gets traffic again when its probes have passed");
+    show.play(at(3))?;
+    let victim = show.kill_holder()?;
+    show.play(at(4))?;
+    show.stage.revive_node(victim)?;
+    let name = NODES[victim].0;
+    show.say(&format!(
+        "{name} is back, and stands by: the name stays where it is well"
+    ));
+    show.play(at(5))?;
+    show.hand_over()?;
+    show.play(at(6))?;
+    let tally = show.asker.stop();
+    conclude(&tally);
+    if args.keep {
+        invite(&show.stage);
+        show.stage.keep();
+    }
+    Ok(tally)
+}
+
+fn introduce(stage: &Stage) {
+    let [(one, first), (two, second)] = NODES;
+    let port = stage.target.port;
+    out(&format!("three web servers:  {}\n", stage.addresses()));
     out(&format!(
-        "\n{} requests, {} failed ({})\n",
-        tally.ok + tally.failed,
+        "two balancers:      {one} http://{first}:{port}  {two} http://{second}:{port}\n"
+    ));
+    let servers = stage.target.servers.iter();
+    let servers: Vec<String> = servers.map(ToString::to_string).collect();
+    let name = &stage.target.name;
+    out(&format!(
+        "name servers:       {} (TTL 1 s)\n",
+        servers.join(" ")
+    ));
+    out(&format!(
+        "look at them:       tandem status --socket {}\n",
+        stage.socket(0).display()
+    ));
+    let holder = stage.holder().map_or("nobody", |node| NODES[node].0);
+    out(&format!(
+        "\n{holder} holds {name}. Four clients resolve it and ask, all the time.\n\n"
+    ));
+}
+
+fn conclude(tally: &Tally) {
+    let counts = BACKENDS.iter().zip(&tally.by_backend);
+    let counts: Vec<String> = counts.map(|(name, n)| format!("{name} {n}")).collect();
+    let all = tally.ok + tally.failed;
+    out(&format!(
+        "\n{all} requests, {} failed ({})\n",
         tally.failed,
         counts.join(", ")
     ));
     if tally.repeated > 0 {
         out(&format!(
-            "{} were on their way to b when it was killed, and were asked again, as browsers do\n",
+            "{} were on their way to what was killed, and went through when asked again\n",
             tally.repeated
         ));
     }
-    Ok(tally)
 }
 
-/// Draws the live line until `until`, then does what comes next.
-fn play(
-    stage: &mut Stage,
-    asker: &Asker,
-    start: Moment,
-    until: Moment,
-    act: &str,
-    next: impl FnOnce(&mut Stage) -> io::Result<&'static str>,
-) -> io::Result<()> {
-    let is_terminal = stdout().is_terminal();
-    let mut drawn = 0u32;
-    while clock::now() < until {
-        asker.wait(FRAME);
-        if stage.node.0.try_wait()?.is_some() {
-            return Err(io::Error::other("the balancer ended"));
-        }
-        drawn += 1;
-        // In a file a line a second is enough.
-        if is_terminal || drawn.is_multiple_of(4) {
-            draw(asker, start, is_terminal);
-        }
-    }
-    let said = next(stage)?;
-    let end = if is_terminal { "\n" } else { "" };
-    out(&format!("{end}  >> {act}: {said}\n"));
-    Ok(())
-}
-
-fn draw(asker: &Asker, start: Moment, is_terminal: bool) {
-    let tally = asker.tally();
-    let elapsed = clock::now().since(start).as_secs_f64();
-    let counts = NAMES.iter().zip(&tally.by_backend);
-    let counts: Vec<String> = counts
-        .map(|(name, count)| format!("{name} {count:>5}"))
-        .collect();
-    let (from, to) = if is_terminal {
-        ("\r", "\x1b[K")
-    } else {
-        ("", "\n")
-    };
+fn invite(stage: &Stage) {
+    let config = stage.config();
     out(&format!(
-        "{from}{elapsed:5.1} s  {:>6} ok  {} failed   {}{to}",
-        tally.ok,
-        tally.failed,
-        counts.join("  ")
+        "\nEverything runs on, as {} says. Try:\n",
+        config.display()
     ));
+    for (node, (name, _)) in NODES.iter().enumerate() {
+        let socket = stage.socket(node);
+        out(&format!(
+            "  tandem pair status --socket {}\n",
+            socket.display()
+        ));
+        if let Some(pid) = stage.pid(node) {
+            out(&format!("  kill -9 {pid}    # that is {name}\n"));
+        }
+    }
 }
 
-impl Stage {
-    fn set() -> io::Result<Self> {
-        let folder = Folder(env::temp_dir().join(format!("tandem-demo-{}", std::process::id())));
-        fs::create_dir_all(&folder.0)?;
-        let addresses = free_addresses(NAMES.len() + 2)?;
-        let (front, admin) = (addresses[3], addresses[4]);
-        let addresses = addresses[..NAMES.len()].to_vec();
-        let pairs = NAMES.iter().zip(&addresses);
-        let backends = pairs
-            .clone()
-            .map(|(name, address)| start_backend(name, *address).map(Some))
-            .collect::<io::Result<_>>()?;
-        let lines: Vec<String> = pairs
-            .map(|(name, address)| format!("      {name}: {address}\n"))
-            .collect();
-        let file = folder.0.join("lb.yaml");
-        let text = format!(
-            "listeners:\n  web: {{ bind: \"{front}\", pool: web }}\n\
-             pools:\n  web:\n    backends:\n{}    \
-             probe: {{ type: http, path: /healthz, interval: 500ms, timeout: 400ms }}\n\
-             admin: {{ bind: \"{admin}\", socket: {} }}\nlog: {{ connections: false }}\n",
-            lines.concat(),
-            folder.0.join("admin.sock").display(),
-        );
-        fs::File::create(&file)?.write_all(text.as_bytes())?;
-        let node = start_node(&file, &folder.0.join("log"))?;
-        let stage = Self {
-            node,
-            backends,
-            addresses,
-            front,
-            admin,
-            folder,
-        };
-        stage.wait_until_ready()?;
-        Ok(stage)
-    }
-
-    fn wait_until_ready(&self) -> io::Result<()> {
-        let until = clock::now() + PATIENCE;
+impl Show {
+    /// Draws the live line until `until`.
+    fn play(&mut self, until: Moment) -> io::Result<()> {
+        let is_terminal = stdout().is_terminal();
+        let mut drawn = 0u32;
         while clock::now() < until {
-            if client::get(self.admin, "/readyz").is_ok() && client::get(self.front, "/").is_ok() {
-                return Ok(());
+            self.asker.wait(FRAME);
+            self.stage.check()?;
+            drawn += 1;
+            // In a file a line a second is enough.
+            if is_terminal || drawn.is_multiple_of(4) {
+                self.draw(is_terminal);
             }
-            std::thread::park_timeout(Duration::from_millis(20));
         }
-        let log = fs::read_to_string(self.folder.0.join("log")).unwrap_or_default();
-        Err(io::Error::other(format!(
-            "the balancer does not come up:\n{log}"
-        )))
+        Ok(())
     }
-}
 
-/// Addresses on the loopback interface that nobody uses now.
-fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let listeners = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<io::Result<Vec<_>>>()?;
-    listeners.iter().map(TcpListener::local_addr).collect()
-}
+    fn draw(&self, is_terminal: bool) {
+        let tally = self.asker.tally();
+        let elapsed = clock::now().since(self.start).as_secs_f64();
+        let counts = BACKENDS.iter().zip(&tally.by_backend);
+        let counts: Vec<String> = counts.map(|(name, n)| format!("{name} {n:>5}")).collect();
+        let (from, to) = if is_terminal {
+            ("\r", "\x1b[K")
+        } else {
+            ("", "\n")
+        };
+        out(&format!(
+            "{from}{elapsed:5.1} s  {:>6} ok  {} failed   {}{to}",
+            tally.ok,
+            tally.failed,
+            counts.join("  ")
+        ));
+    }
 
-fn start_backend(name: &str, address: SocketAddr) -> io::Result<Kept> {
-    let child = Command::new(env::current_exe()?)
-        .args(["demo-backend", name, &address.to_string()])
-        .stdin(Stdio::null())
-        .spawn()?;
-    let kept = Kept(child);
-    let until = clock::now() + PATIENCE;
-    while clock::now() < until {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(kept);
+    fn say(&self, what: &str) {
+        let end = if stdout().is_terminal() { "\n" } else { "" };
+        out(&format!("{end}  >> {what}\n"));
+    }
+
+    /// Kills the node that holds the name, and tells how long it was gone.
+    fn kill_holder(&mut self) -> io::Result<usize> {
+        let holder = self.holder()?;
+        let before = self.asker.tally();
+        self.asker.forget_longest();
+        let start = clock::now();
+        self.stage.kill_node(holder);
+        let took = self.wait_for_move(holder, start)?;
+        self.asker.wait(FRAME * 4);
+        let tally = self.asker.tally();
+        let (old, new) = (NODES[holder].0, NODES[1 - holder].0);
+        self.say(&format!(
+            "kill -9 {old}, which held the name: {new} took it after {took:.0} ms; {} requests \
+             were asked again, the longest waited {:.0} ms, {} failed",
+            tally.repeated - before.repeated,
+            tally.longest.as_secs_f64() * 1000.0,
+            tally.failed - before.failed
+        ));
+        Ok(holder)
+    }
+
+    fn hand_over(&self) -> io::Result<()> {
+        let holder = self.holder()?;
+        let before = self.asker.tally();
+        self.asker.forget_longest();
+        let start = clock::now();
+        self.stage.hand_over(holder)?;
+        let took = self.wait_for_move(holder, start)?;
+        self.asker.wait(FRAME * 4);
+        let tally = self.asker.tally();
+        let (old, new) = (NODES[holder].0, NODES[1 - holder].0);
+        self.say(&format!(
+            "tandem pair handover: {old} gave the name to {new} in {took:.0} ms; {} requests \
+             were asked again, {} failed",
+            tally.repeated - before.repeated,
+            tally.failed - before.failed
+        ));
+        Ok(())
+    }
+
+    fn holder(&self) -> io::Result<usize> {
+        let holder = self.stage.holder();
+        holder.ok_or_else(|| io::Error::other("nobody holds the name"))
+    }
+
+    /// Waits until somebody else than `from` holds the name; says how many
+    /// milliseconds after `start` that was.
+    fn wait_for_move(&self, from: usize, start: Moment) -> io::Result<f64> {
+        while clock::now().since(start) < PATIENCE {
+            let other = self.stage.pair(1 - from);
+            let holds = other.is_some_and(|it| it.role == "holder");
+            if holds {
+                return Ok(clock::now().since(start).as_secs_f64() * 1000.0);
+            }
+            std::thread::park_timeout(GLANCE);
         }
-        std::thread::park_timeout(Duration::from_millis(10));
+        Err(io::Error::other("the name did not move"))
     }
-    Err(io::Error::other(format!("backend {name} does not come up")))
-}
-
-fn start_node(file: &Path, log: &Path) -> io::Result<Kept> {
-    Command::new(env::current_exe()?)
-        .arg("run")
-        .arg("--config")
-        .arg(file)
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(log)?)
-        .spawn()
-        .map(Kept)
 }

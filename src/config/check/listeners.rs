@@ -1,11 +1,13 @@
 //! `listeners:`
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::node::{Key, Node, Place};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{bind, duration, nearest, network, number32, or_off};
+use crate::config::scalar::{
+    Parsed, bind, duration, nearest, network, number, number32, or_off, wrong,
+};
 use crate::pool::ListenerSettings;
 use crate::types::Name;
 
@@ -25,7 +27,12 @@ const KEYS: [&str; 10] = [
 /// An address that is taken, where, and by whom.
 type Taken = (SocketAddr, String);
 
-pub(super) fn read(node: &Node, pools: &[&str], reader: &mut Reader<'_>) -> Vec<ListenerSettings> {
+pub(super) fn read(
+    node: &Node,
+    pools: &[&str],
+    own: Option<&[IpAddr]>,
+    reader: &mut Reader<'_>,
+) -> Vec<ListenerSettings> {
     let Some(map) = reader.map(node, "listeners") else {
         return Vec::new();
     };
@@ -40,7 +47,7 @@ pub(super) fn read(node: &Node, pools: &[&str], reader: &mut Reader<'_>) -> Vec<
     let mut taken: Vec<Taken> = Vec::new();
     let mut listeners = Vec::new();
     for (key, node) in map.entries() {
-        listeners.extend(listener(key, node, pools, &mut taken, reader));
+        listeners.extend(listener(key, node, pools, own, &mut taken, reader));
     }
     listeners
 }
@@ -49,13 +56,14 @@ fn listener(
     key: &Key,
     node: &Node,
     pools: &[&str],
+    own: Option<&[IpAddr]>,
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerSettings> {
     let path = format!("listeners.{}", key.name);
     let name = reader.name(key, &path);
     let fields = reader.fields(node, &path, &KEYS)?;
-    let binds = binds(&fields, taken, reader);
+    let binds = binds(&fields, own, taken, reader);
     let pool = pool(&fields, pools, reader);
     let mut settings = ListenerSettings::new(
         name?,
@@ -101,11 +109,13 @@ fn listener(
 
 fn binds(
     fields: &Fields<'_>,
+    own: Option<&[IpAddr]>,
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
 ) -> Option<Vec<SocketAddr>> {
     let path = fields.path("bind");
-    let Some(list) = reader.list(fields, "bind", bind) else {
+    let parse = |text: &str| bind_or_self(text, own);
+    let Some(list) = reader.list(fields, "bind", parse) else {
         let hint = "say where to listen, like bind: \":80\"";
         reader.fault(fields.at, path, "is missing", hint);
         return None;
@@ -118,6 +128,21 @@ fn binds(
         }
     }
     Some(binds)
+}
+
+/// `self:80` is the node's own address in a pair: the same line on each node.
+fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<SocketAddr>> {
+    let Some(port) = text.strip_prefix("self:") else {
+        return bind(text);
+    };
+    let Some(own) = own else {
+        return wrong(
+            "self: is a node of a pair, and there is none",
+            "write :PORT",
+        );
+    };
+    let port = u16::try_from(number(1, 65_535)(port)?).unwrap_or(0);
+    Ok(own.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
 }
 
 fn claim(

@@ -3,8 +3,10 @@
 
 mod admin;
 mod listeners;
+mod pair;
 mod pools;
 mod probe;
+mod publish;
 
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
@@ -15,7 +17,7 @@ use crate::event::{LogFormat, LogSettings};
 use crate::pool::ListenerSettings;
 use crate::proxy::Limits;
 
-const SECTIONS: [&str; 5] = ["listeners", "pools", "process", "admin", "log"];
+const SECTIONS: [&str; 6] = ["listeners", "pools", "pair", "process", "admin", "log"];
 
 /// The configuration, as far as it is right; `reader` has what is wrong.
 pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
@@ -38,13 +40,16 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let pools: Vec<PoolConfig> = pools.unwrap_or_default();
     let names = pool_names(&fields, reader);
     let listeners = fields.get("listeners");
-    let listeners = listeners.map(|it| listeners::read(it, &names, reader));
+    let pair = fields.get("pair").and_then(|it| pair::read(it, reader));
+    let own = pair.as_ref().map(pair::own_addresses);
+    let listeners = listeners.map(|it| listeners::read(it, &names, own.as_deref(), reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
     let admin = fields.get("admin").map(|it| admin::read(it, reader));
     let config = Config {
         limits: limits(&fields, reader),
         listeners,
         pools,
+        pair,
         admin: admin.unwrap_or_else(AdminSettings::default),
         log: log(&fields, reader),
     };
