@@ -74,6 +74,8 @@ pub struct Pair {
     pub dns: u16,
     dir: TempDir,
     nodes: [Option<Child>; 2],
+    /// What stands before the command of each node.
+    prefix: [Vec<String>; 2],
 }
 
 impl Pair {
@@ -81,7 +83,17 @@ impl Pair {
     /// under `pair.dns`, with `@DNS` for the port of the embedded server.
     pub fn new(net: u8, publish: &str) -> Self {
         let ips = [Ipv4Addr::new(127, 0, net, 2), Ipv4Addr::new(127, 0, net, 3)];
-        let [web, dns, heartbeat] = free_ports(ips);
+        Self::at(ips, free_ports(ips), backend(), Default::default(), publish)
+    }
+
+    /// A pair at these addresses, each node started through `prefix`.
+    pub fn at(
+        ips: [Ipv4Addr; 2],
+        [web, dns, heartbeat]: [u16; 3],
+        backend: SocketAddr,
+        prefix: [Vec<String>; 2],
+        publish: &str,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let text = format!(
             "pair:\n  name: {NAME}\n  nodes: {{ lb1: {}, lb2: {} }}\n  \
@@ -95,7 +107,7 @@ impl Pair {
              log: {{ format: json, connections: false }}\n",
             ips[0],
             ips[1],
-            backend(),
+            backend,
             dir.path().display()
         );
         let text = text.replace("@DNS", &dns.to_string());
@@ -106,6 +118,7 @@ impl Pair {
             dns,
             dir,
             nodes: [None, None],
+            prefix,
         }
     }
 
@@ -123,7 +136,10 @@ impl Pair {
             .append(true)
             .open(self.dir.path().join(format!("{name}.log")))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tandem"))
+        let program = env!("CARGO_BIN_EXE_tandem").to_owned();
+        let words = [self.prefix[node].clone(), vec![program]].concat();
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["run", "--node", &name, "--config"])
             .arg(self.dir.path().join("lb.yaml"))
             .env("NODE", &name)

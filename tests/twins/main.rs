@@ -4,6 +4,8 @@
 
 mod embedded;
 mod kit;
+mod namespaces;
+mod resolver;
 #[path = "../register/kit/server.rs"]
 #[allow(dead_code, reason = "the register's own tests use the rest")]
 mod server;

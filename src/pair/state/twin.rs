@@ -45,6 +45,8 @@ pub(super) struct Twin {
     /// Its life, and the newest heartbeat number of that.
     life: Option<(Boot, u64)>,
     retired: VecDeque<Boot>,
+    /// The newest of my heartbeats that it has echoed.
+    echoed: u64,
     /// A life that has not proved that it is no recording, and when it spoke.
     newcomer: Option<(Boot, u64, Moment)>,
     next_probe: Moment,
@@ -84,6 +86,7 @@ impl Twin {
             is_heard: false,
             life: None,
             retired: VecDeque::new(),
+            echoed: 0,
             newcomer: None,
             next_probe: now,
             asked: None,
@@ -125,6 +128,9 @@ impl Twin {
         {
             let is_newer = it.seq > *seq;
             *seq = it.seq.max(*seq);
+            if is_newer && it.echo.0 == mine.0 {
+                self.echoed = it.echo.1.max(self.echoed);
+            }
             return is_newer;
         }
         if rules.fresh_lives {
@@ -133,7 +139,9 @@ impl Twin {
             }
             let is_echo =
                 it.echo.0 == mine.0 && it.echo.1 <= mine.1 && it.echo.1 + ECHO_WINDOW > mine.1;
-            if !is_echo {
+            // What was recorded of a life before this one echoes no more than
+            // this one has: only a later life can.
+            if !is_echo || it.echo.1 <= self.echoed {
                 self.newcomer = Some((it.boot, it.seq, now));
                 return false;
             }
@@ -145,6 +153,9 @@ impl Twin {
             }
         }
         self.life = Some((it.boot, it.seq));
+        if it.echo.0 == mine.0 {
+            self.echoed = it.echo.1;
+        }
         self.newcomer = None;
         self.reset();
         true
@@ -298,5 +309,51 @@ pub(super) fn since(from: &mut Option<Moment>, is: bool, now: Moment) {
         *from = None;
     } else if from.is_none() {
         *from = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::Role;
+    use crate::types::Term;
+
+    fn beat(boot: u64, seq: u64, echoed: u64) -> Heartbeat {
+        Heartbeat {
+            from: Name::new("lb1").unwrap(),
+            to: Name::new("lb2").unwrap(),
+            boot: Boot(boot),
+            seq,
+            role: Role::Standby,
+            term: Term::NONE,
+            holder: None,
+            nonce: 0,
+            serving: true,
+            has_backends: true,
+            hears_you: true,
+            complains: false,
+            echo: (Boot(9), echoed),
+            config: 0,
+        }
+    }
+
+    #[test]
+    fn a_recording_of_a_life_that_was_never_heard_is_no_life() {
+        let mut twin = Twin::new(Name::new("lb1").unwrap(), Moment::START);
+        let rules = Rules::default();
+        let mut is_fresh =
+            |it: Heartbeat, mine: u64| twin.is_fresh(&it, (Boot(9), mine), &rules, Moment::START);
+        assert!(
+            is_fresh(beat(2, 1, 10), 10),
+            "the second life proves itself"
+        );
+        assert!(
+            !is_fresh(beat(1, 5, 8), 12),
+            "the first was recorded before"
+        );
+        assert!(is_fresh(beat(2, 2, 11), 12));
+        assert!(!is_fresh(beat(1, 6, 11), 12));
+        assert!(is_fresh(beat(3, 1, 12), 12), "a third one is a life");
+        assert!(!is_fresh(beat(2, 3, 12), 12), "and ends the second");
     }
 }
