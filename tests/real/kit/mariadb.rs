@@ -106,7 +106,8 @@ impl Mariadb {
         self.proc.as_ref().expect("MariaDB runs")
     }
 
-    fn try_sql(&self, query: &str) -> Output {
+    /// As [`Self::sql`], for a server that may refuse.
+    pub(crate) fn try_sql(&self, query: &str) -> Output {
         let mut command = Command::new("mariadb");
         command
             .args(["--no-defaults", "-N", "-B", "-u", "root"])
