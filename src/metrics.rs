@@ -95,8 +95,12 @@ metrics! {
         "Log lines lost because the log did not keep up or could not be written.";
     DNS_HOLDS_NAME Gauge "dns_holds_name" []
         "Whether this node holds the public name.";
+    DNS_OBSERVED_MATCH Gauge "dns_observed_match" ["server"]
+        "Whether a name server names the holder; a resolver may lag by the TTL.";
     DNS_QUERIES Counter "dns_queries_total" ["rcode"]
         "Queries by response code, and those that got no answer, by reason.";
+    DNS_UPDATE_DURATION Histogram "dns_update_duration_seconds" ["provider"]
+        "How long writes to the register took.";
     DNS_UPDATES Counter "dns_updates_total" ["provider", "result"]
         "Writes to the register by their result.";
     PAIR_CONFIG_DRIFT Gauge "pair_config_drift" []

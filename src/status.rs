@@ -1,7 +1,7 @@
 //! Plain data for people: what `/v1/status` and `tandem status` show. The
 //! field names are the JSON's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -195,17 +195,36 @@ pub struct TwinStatus {
     pub config_differs: bool,
 }
 
-/// What the embedded name server answers.
+/// What a name server said of the public name.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ObservedStatus {
+    /// The server.
+    pub server: SocketAddr,
+    /// The addresses that it gave.
+    pub addresses: Vec<IpAddr>,
+    /// Whether those are the holder's. A resolver may lag by the TTL.
+    pub matches: bool,
+    /// Why it gave none.
+    pub error: Option<String>,
+}
+
+/// How the world learns who holds the name.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DnsStatus {
     /// The public name.
     pub zone: String,
-    /// Where it answers.
+    /// Where this node answers; nowhere if somebody else does.
     pub binds: Vec<SocketAddr>,
     /// Its records, a line each as a zone file has them.
     pub records: Vec<String>,
     /// Answers by response code, and queries that got none, by reason.
     pub queries: std::collections::BTreeMap<String, u64>,
-    /// What the parent zone needs.
+    /// What the parent zone needs; empty if this node answers no queries.
     pub delegation: String,
+    /// The DNS server that is the register, if there is one.
+    #[serde(default)]
+    pub register: Option<SocketAddr>,
+    /// What name servers said last.
+    #[serde(default)]
+    pub observed: Vec<ObservedStatus>,
 }

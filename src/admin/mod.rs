@@ -29,6 +29,8 @@ pub trait Node: Send + Sync {
     fn pair(&self) -> Option<PairStatus>;
     /// What the embedded name server answers, if there is one.
     fn dns(&self) -> Option<DnsStatus>;
+    /// What has happened after the event with number `after`, oldest first.
+    fn events(&self, after: u64) -> Vec<serde_json::Value>;
     /// Orders something of the pair; says why that cannot be done.
     fn order(
         &self,

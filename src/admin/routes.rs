@@ -35,6 +35,7 @@ pub(super) fn router(node: Shared, token: Option<Secret>) -> Router {
         .route("/readyz", get(readyz))
         .route("/v1/config", get(config))
         .route("/v1/dns", get(dns))
+        .route("/v1/events", get(events))
         .route("/v1/pair", get(pair))
         .route("/v1/pair/handover", post(handover))
         .route("/v1/pair/hold", post(hold))
@@ -116,10 +117,20 @@ async fn dns(State(node): State<Shared>) -> Response {
     match node.dns() {
         Some(dns) => Json(dns).into_response(),
         None => {
-            let detail = "this node answers no DNS queries: there is no pair.dns in lb.yaml";
+            let detail = "nobody tells the world: there is no pair in lb.yaml, or pair.dns is off";
             Problem::new(StatusCode::NOT_FOUND, detail).into_response()
         }
     }
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn events(State(node): State<Shared>, Query(query): Query<EventsQuery>) -> Response {
+    Json(json!({ "events": node.events(query.after) })).into_response()
 }
 
 async fn pair(State(node): State<Shared>) -> Response {

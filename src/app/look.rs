@@ -196,6 +196,22 @@ fn pair_samples(twin: &Twin, out: &mut Vec<Sample>) {
     for (why, count) in twin.link().dropped() {
         out.push(Sample::count(&metrics::PAIR_DROPPED, &[why], count));
     }
+    for it in twin.observed() {
+        let server = it.server.to_string();
+        let labels = [server.as_str()];
+        out.push(Sample::flag(
+            &metrics::DNS_OBSERVED_MATCH,
+            &labels,
+            it.matches,
+        ));
+    }
+    if let Some(registry) = twin.registry() {
+        out.push(Sample::durations(
+            &metrics::DNS_UPDATE_DURATION,
+            &["rfc2136"],
+            durations(&registry.durations()),
+        ));
+    }
     for (result, count) in twin.registry().into_iter().flat_map(Registry::updates) {
         let labels = ["rfc2136", result];
         out.push(Sample::count(&metrics::DNS_UPDATES, &labels, count));

@@ -4,6 +4,8 @@
 mod control;
 mod limits;
 mod look;
+mod memory;
+mod observe;
 mod registry;
 mod resolve;
 mod sockets;
@@ -130,6 +132,20 @@ fn start_twin(world: &Arc<World>, seed: Seed) -> Result<(), StartError> {
     let hash = u64::from_str_radix(&loaded.shared_hash, 16).unwrap_or(0);
     let twin = Twin::start(pair, world, hash, seed)?;
     let _first = world.twin.set(twin);
+    let observing = Arc::downgrade(world);
+    tokio::spawn(async move {
+        let mut looks = tokio::time::interval(observe::EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let Some(world) = observing.upgrade() else {
+                return;
+            };
+            if let Some(twin) = world.twin.get() {
+                twin.observe().await;
+            }
+        }
+    });
     let counted = Arc::downgrade(world);
     tokio::spawn(async move {
         let mut before = 0;
@@ -271,6 +287,10 @@ impl Node for Handle {
 
     fn dns(&self) -> Option<DnsStatus> {
         self.world.twin.get().and_then(Twin::dns_status)
+    }
+
+    fn events(&self, after: u64) -> Vec<serde_json::Value> {
+        self.world.sink.recent(after)
     }
 
     fn order(

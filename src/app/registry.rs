@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::clock;
 use crate::dns::hook::{self, HookSettings, News};
 use crate::dns::register::{Register, RegisterError, WriteResult};
 use crate::event::{Event, Sink};
 use crate::pair::{PairSettings, Pending, ReadError, Witness, Wrote};
+use crate::pool::{Histogram, Totals};
 use crate::types::{Claim, Name, Registered};
 
 /// How long to wait before the own name is written again, after a failure.
@@ -23,6 +25,8 @@ pub(super) struct Registry {
     /// The last trouble, so that each is told once.
     trouble: Mutex<Option<String>>,
     updates: [AtomicU64; 3],
+    /// How long writes took. The election has one under way at a time.
+    durations: Histogram,
 }
 
 impl Registry {
@@ -33,6 +37,7 @@ impl Registry {
             sink,
             trouble: Mutex::default(),
             updates: Default::default(),
+            durations: Histogram::default(),
         }
     }
 
@@ -54,6 +59,13 @@ impl Registry {
         let words = ["won", "lost", "unknown"];
         let counts = self.updates.iter().map(|it| it.load(Ordering::Relaxed));
         words.into_iter().zip(counts)
+    }
+
+    /// How long writes took.
+    pub(super) fn durations(&self) -> Totals {
+        let mut total = Totals::default();
+        self.durations.add_to(&mut total);
+        total
     }
 
     fn well(&self) {
@@ -97,7 +109,9 @@ impl Witness for Registry {
         Box::pin(async move {
             let addresses = self.nodes.get(&new.claim.holder);
             let addresses = addresses.map_or(&[][..], Vec::as_slice);
+            let start = clock::now();
             let wrote = self.register.write(expect.as_ref(), &new, addresses).await;
+            self.durations.observe(clock::now().since(start));
             let (at, wrote) = match wrote {
                 WriteResult::Won => (0, Wrote::Won),
                 WriteResult::Lost => (1, Wrote::Lost),

@@ -2,13 +2,16 @@
 //! server, tied to what the process knows of itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::StartError;
+use super::memory::Keeper;
+use super::observe::Observer;
 use super::registry::{Hook, Registry};
 use super::world::World;
 use crate::clock::{self, Seed};
@@ -18,10 +21,10 @@ use crate::dns::{self, Dns, ServeSettings, Zone};
 use crate::event::{Event, Sink};
 use crate::net::listen;
 use crate::pair::{
-    Driver, Fitness, Heartbeat, Link, Order, Outlet, PairSettings, Ports, Role, Transition, View,
-    Witness, channel, election,
+    Driver, Fitness, Heartbeat, Link, Memory, Order, Outlet, PairSettings, Ports, Role, Transition,
+    View, Witness, channel, election,
 };
-use crate::status::{DnsStatus, PairStatus, TwinStatus};
+use crate::status::{DnsStatus, ObservedStatus, PairStatus, TwinStatus};
 use crate::types::{Claim, Name, Term};
 
 /// A worker that has not turned for this long is dead to the twin: far more
@@ -44,6 +47,8 @@ pub(super) struct Twin {
     link: Arc<Link>,
     dns: Option<Arc<Dns>>,
     registry: Option<Arc<Registry>>,
+    register: Option<SocketAddr>,
+    observer: Observer,
     record: Arc<Record>,
 }
 
@@ -92,6 +97,14 @@ impl Twin {
             news
         });
         let record = Arc::<Record>::default();
+        let loaded = world.loaded.load();
+        let dir = loaded.config.state_dir.as_ref();
+        let keeper = dir.map(|dir| Keeper::new(dir, &settings.me, world.sink.clone()));
+        let memory = keeper.as_ref().map_or_else(Memory::default, Keeper::recall);
+        let (memory_sender, changes) = watch::channel(memory);
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.keep(changes));
+        }
         let voice = Voice {
             link: Arc::clone(&link),
             dns: dns.clone(),
@@ -105,6 +118,7 @@ impl Twin {
             holder: None,
             news,
             told: None,
+            memory: memory_sender,
         };
         let watched = Arc::downgrade(world);
         let ports = Ports {
@@ -112,7 +126,8 @@ impl Twin {
             outlet: Box::new(voice),
             witness: registry.clone().map(|it| it as Arc<dyn Witness>),
         };
-        let election = election(&settings, config.mode, hash, seed);
+        let mut election = election(&settings, config.mode, hash, seed);
+        election.resume(memory);
         let driver = Driver::start(&settings, election, ports, mouth, inbox)?;
         Ok(Self {
             settings,
@@ -122,6 +137,8 @@ impl Twin {
             link,
             dns,
             registry,
+            register: config.register.as_ref().map(|it| it.server),
+            observer: Observer::new(config),
             record,
         })
     }
@@ -173,6 +190,18 @@ impl Twin {
         &self.link
     }
 
+    /// What name servers said last of the public name.
+    pub(super) fn observed(&self) -> Vec<ObservedStatus> {
+        self.observer.seen()
+    }
+
+    /// Asks the name servers. To be called every [`observe::EVERY`].
+    pub(super) async fn observe(&self) {
+        if let Some(view) = self.driver.view() {
+            self.observer.look(&self.settings, &view).await;
+        }
+    }
+
     pub(super) fn registry(&self) -> Option<&Registry> {
         self.registry.as_deref()
     }
@@ -211,7 +240,7 @@ impl Twin {
             holder: view.claim.as_ref().map(|it| it.holder.to_string()),
             answer: view.answer.to_string(),
             functional: view.functional.iter().map(ToString::to_string).collect(),
-            held: view.is_held,
+            held: view.memory.hold.is_on,
             sick: view.is_sick,
             last_transition: self.record.last(),
             twins: view.twins.iter().map(|it| self.twin_status(it)).collect(),
@@ -235,18 +264,27 @@ impl Twin {
     }
 
     pub(super) fn dns_status(&self) -> Option<DnsStatus> {
-        let (dns, serve) = (self.dns.as_ref()?, self.serve.as_ref()?);
-        let zone = dns.show();
-        let records = zone.iter().flat_map(|zone| zone.records());
-        let counts = dns.counts();
-        let counted = counts.answers.iter().chain(&counts.unanswered);
-        Some(DnsStatus {
-            zone: serve.zone.as_str().to_owned(),
-            binds: dns.addresses().to_vec(),
-            records: records.map(ToString::to_string).collect(),
-            queries: counted.map(|(word, n)| ((*word).to_owned(), *n)).collect(),
-            delegation: dns::delegation(serve),
-        })
+        let mut status = DnsStatus {
+            zone: self.settings.name.as_str().to_owned(),
+            binds: Vec::new(),
+            records: Vec::new(),
+            queries: BTreeMap::new(),
+            delegation: String::new(),
+            register: self.register,
+            observed: self.observer.seen(),
+        };
+        if let (Some(dns), Some(serve)) = (&self.dns, &self.serve) {
+            let zone = dns.show();
+            let records = zone.iter().flat_map(|zone| zone.records());
+            let counts = dns.counts();
+            let counted = counts.answers.iter().chain(&counts.unanswered);
+            status.binds = dns.addresses().to_vec();
+            status.records = records.map(ToString::to_string).collect();
+            status.queries = counted.map(|(word, n)| ((*word).to_owned(), *n)).collect();
+            status.delegation = dns::delegation(serve);
+        }
+        let says_nothing = status.binds.is_empty() && status.register.is_none();
+        (!says_nothing || !status.observed.is_empty()).then_some(status)
     }
 }
 
@@ -315,6 +353,8 @@ struct Voice {
     /// Where the hook hears of changes, and what it has heard last.
     news: Option<mpsc::Sender<(Role, Claim)>>,
     told: Option<(Role, Claim)>,
+    /// What the next life of this node should know.
+    memory: watch::Sender<Memory>,
 }
 
 impl Outlet for Voice {
@@ -322,6 +362,11 @@ impl Outlet for Voice {
         self.holder = view.claim.as_ref().map(|it| it.holder.clone());
         self.publish(view);
         self.tell_hook(view);
+        self.memory.send_if_modified(|it| {
+            let is_new = *it != view.memory;
+            *it = view.memory;
+            is_new
+        });
         for twin in &view.twins {
             let state = (twin.is_up, twin.is_up && twin.has_drifted);
             let before = self.twins.insert(twin.name.clone(), state);

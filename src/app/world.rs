@@ -77,6 +77,7 @@ impl Loaded {
             pair["dns"]["serve"]["bind"] = serde_json::Value::Null;
         }
         json["admin"] = serde_json::Value::Null;
+        json["process"]["state_dir"] = serde_json::Value::Null;
         if let Some(listeners) = json["listeners"].as_object_mut() {
             for listener in listeners.values_mut() {
                 listener["bind"] = serde_json::Value::Null;

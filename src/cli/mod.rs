@@ -4,6 +4,7 @@
 mod check;
 mod client;
 mod demo;
+mod events;
 mod init;
 mod pair;
 mod probe;
@@ -104,6 +105,8 @@ enum Command {
     Reload(ReloadArgs),
     /// Show and order who holds the public name
     Pair(PairArgs),
+    /// Show what has happened lately: roles, backends, reloads, troubles
+    Events(EventsArgs),
     /// Show what the embedded name server answers
     Dns(DnsArgs),
     /// See servers and balancers die without one failed request
@@ -210,6 +213,18 @@ struct StatusArgs {
 }
 
 #[derive(Args, Debug)]
+struct EventsArgs {
+    #[command(flatten)]
+    admin: AdminSocket,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Go on with what happens, until interrupted
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Args, Debug)]
 struct ReloadArgs {
     #[command(flatten)]
     admin: AdminSocket,
@@ -298,6 +313,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::DemoBackend { name, bind } => demo::backend(&name, bind),
         Command::Dns(args) => pair::dns(&args, &cli.file),
+        Command::Events(args) => events::events(&args, &cli.file),
         Command::Init { kind } => init::init(kind),
         Command::Pair(args) => pair::pair(&args, &cli.file),
         Command::Man => man(),

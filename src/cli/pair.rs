@@ -202,7 +202,12 @@ fn drill(socket: &Path, really: bool) -> Result<Exit, ClientError> {
             .records
             .iter()
             .any(|it| it.contains(" A ") || it.contains(" AAAA "));
-        say(has_answer, format!("{} is answered here", dns.zone));
+        if !dns.binds.is_empty() {
+            say(has_answer, format!("{} is answered here", dns.zone));
+        }
+        for it in &dns.observed {
+            say(it.matches, format!("{} names the holder", it.server));
+        }
     }
     if !is_fine {
         return Ok(Exit::Refused);
@@ -221,14 +226,41 @@ fn show_dns(socket: &Path, json: bool) -> Result<Exit, ClientError> {
         return show_json(socket, "/v1/dns");
     }
     let dns: DnsStatus = fetch(socket, "/v1/dns")?;
-    let binds: Vec<String> = dns.binds.iter().map(ToString::to_string).collect();
-    let mut text = format!("; answered at {}\n", binds.join(" "));
-    for record in &dns.records {
-        text.push_str(record);
-        text.push('\n');
-    }
-    text.push_str("\n; what the zone above needs\n");
-    text.push_str(&dns.delegation);
-    out(&text);
+    out(&render_dns(&dns));
     Ok(Exit::Ok)
+}
+
+fn render_dns(dns: &DnsStatus) -> String {
+    let mut text = String::new();
+    if let Some(register) = dns.register {
+        let _infallible = writeln!(text, "; {} is kept in the zone at {register}", dns.zone);
+    }
+    if !dns.binds.is_empty() {
+        let binds: Vec<String> = dns.binds.iter().map(ToString::to_string).collect();
+        let _infallible = writeln!(text, "; answered at {}", binds.join(" "));
+        for record in &dns.records {
+            text.push_str(record);
+            text.push('\n');
+        }
+        text.push_str("\n; what the zone above needs\n");
+        text.push_str(&dns.delegation);
+    }
+    if !dns.observed.is_empty() {
+        let _infallible = writeln!(text, "\n; what {} is elsewhere", dns.zone);
+    }
+    for it in &dns.observed {
+        let addresses: Vec<String> = it.addresses.iter().map(ToString::to_string).collect();
+        let said = match &it.error {
+            Some(error) => error.clone(),
+            None if addresses.is_empty() => "no address".to_owned(),
+            None => addresses.join(" "),
+        };
+        let verdict = if it.matches {
+            "right"
+        } else {
+            "NOT the holder"
+        };
+        let _infallible = writeln!(text, "; {}: {said} ({verdict})", it.server);
+    }
+    text
 }

@@ -78,7 +78,7 @@ fn change(path: &str, from: Option<String>, to: Option<String>) -> Change {
 }
 
 fn needs_restart(path: &str) -> bool {
-    path == "process.workers"
+    matches!(path, "process.workers" | "process.state_dir")
         || path == "log.format"
         || path.starts_with("admin")
         || path.starts_with("pair")

@@ -10,6 +10,7 @@ mod scalar;
 mod surroundings;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::admin::AdminSettings;
@@ -35,6 +36,8 @@ use reader::Reader;
 pub struct Config {
     /// Bounds of the process.
     pub limits: Limits,
+    /// Where the process keeps what should outlive it; `None`: nowhere.
+    pub state_dir: Option<PathBuf>,
     /// The listeners, by name.
     pub listeners: Vec<ListenerSettings>,
     /// The pools, by name, each with its probe.
@@ -59,6 +62,8 @@ pub struct PairConfig {
     pub register: Option<Rfc2136Settings>,
     /// What keeps two nodes from holding the name at once.
     pub mode: Mode,
+    /// Whom to ask for the name now and then, besides those who answer for it.
+    pub observe: Vec<SocketAddr>,
     /// A command that hears of every change.
     pub hook: Option<HookSettings>,
 }

@@ -39,6 +39,7 @@ pub(super) fn json(config: &Config) -> Value {
             "workers": auto(config.limits.workers.map(u64::from)),
             "max_connections": auto(config.limits.max_connections.map(u64::from)),
             "shutdown_grace": show_duration(config.limits.shutdown_grace),
+            "state_dir": or_off(config.state_dir.as_ref().map(|it| it.display().to_string())),
         },
         "listeners": listeners,
         "pools": pools,
@@ -276,7 +277,7 @@ fn pair(it: &PairConfig) -> Value {
 fn with_register(it: &PairConfig, serve: Value) -> Value {
     let mut dns = match (serve, &it.register, &it.hook) {
         (Value::Object(map), _, _) => Value::Object(map),
-        (off, None, None) => return off,
+        (off, None, None) if it.observe.is_empty() => return off,
         (_, _, _) => json!({}),
     };
     if let Some(register) = &it.register {
@@ -298,6 +299,10 @@ fn with_register(it: &PairConfig, serve: Value) -> Value {
         }
         dns["rfc2136"] = out;
         dns["ttl"] = json!(show_duration(register.ttl));
+    }
+    if !it.observe.is_empty() {
+        let servers: Vec<String> = it.observe.iter().map(ToString::to_string).collect();
+        dns["observe"] = json!(servers);
     }
     if let Mode::Lease { ttl, margin } = it.mode {
         dns["lease"] = json!({ "ttl": show_duration(ttl), "margin": show_duration(margin) });

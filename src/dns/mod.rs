@@ -1,6 +1,7 @@
 //! Telling the world.
 
 pub mod hook;
+pub mod observe;
 pub mod register;
 pub mod rfc2136;
 pub mod text;

@@ -104,6 +104,7 @@ fn headline(event: &Event) -> (Level, &'static str) {
         Event::Limited { .. } => (Level::Warn, "limited"),
         Event::Listening { .. } => (Level::Info, "listening"),
         Event::Pair { .. } => (Level::Info, "pair"),
+        Event::Twin { what: "is up", .. } => (Level::Info, "twin"),
         Event::Twin { .. } => (Level::Warn, "twin"),
         Event::Pool { usable: 0, .. } => (Level::Error, "pool"),
         Event::Pool { .. } => (Level::Info, "pool"),

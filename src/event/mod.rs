@@ -1,6 +1,7 @@
 //! What happened, as one enum; the one place that turns it into a log line.
 
 mod line;
+mod recent;
 mod settings;
 mod sink;
 

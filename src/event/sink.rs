@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::recent::Recent;
 use super::{Event, LogFormat, line};
 use crate::clock;
 
@@ -21,6 +22,7 @@ const BATCH: usize = 64 * 1024;
 pub struct Sink {
     sender: SyncSender<(Duration, Event)>,
     dropped: Arc<AtomicU64>,
+    recent: Arc<Recent>,
 }
 
 /// The thread that writes the log.
@@ -45,8 +47,12 @@ impl Sink {
 
     fn channel(capacity: usize) -> (Self, Receiver<(Duration, Event)>) {
         let (sender, receiver) = sync_channel(capacity);
-        let dropped = Arc::default();
-        (Self { sender, dropped }, receiver)
+        let sink = Self {
+            sender,
+            dropped: Arc::default(),
+            recent: Arc::default(),
+        };
+        (sink, receiver)
     }
 
     /// A sink that forgets everything: for tests and one-shot commands.
@@ -56,9 +62,17 @@ impl Sink {
 
     /// Says `event`, or counts it as dropped.
     pub fn say(&self, event: Event) {
-        if self.sender.try_send((clock::wall(), event)).is_err() {
+        let wall = clock::wall();
+        self.recent.note(wall, &event);
+        if self.sender.try_send((wall, event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The last events but connections', those after number `after`, oldest
+    /// first, as the log has them; each with its number as `seq`.
+    pub fn recent(&self, after: u64) -> Vec<serde_json::Value> {
+        self.recent.after(after)
     }
 
     /// Lines that were dropped, because the log did not keep up or could not

@@ -248,6 +248,7 @@ mod tests {
             has_backends: true,
             hears_you: false,
             complains: false,
+            hold: crate::pair::Hold::default(),
             echo: (Boot(0), 0),
             config: 0,
         }

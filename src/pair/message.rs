@@ -47,6 +47,37 @@ impl Role {
     ];
 }
 
+/// Whether a person has ordered that nothing moves by itself. The order holds
+/// for the whole pair: nodes tell each other, and the newest one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hold {
+    /// Grows with each order. Of two orders of the same moment on two nodes
+    /// the one that freezes counts.
+    pub version: u64,
+    /// Whether nothing moves.
+    pub is_on: bool,
+}
+
+impl Hold {
+    /// The next order, which beats every one that is known.
+    pub(super) const fn next(self, is_on: bool) -> Self {
+        Self {
+            version: self.version.saturating_add(1),
+            is_on,
+        }
+    }
+}
+
+/// What outlives the process, so that a pair that was stopped whole goes on
+/// where it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The newest term that was heard of.
+    pub term: Term,
+    /// The newest order to hold.
+    pub hold: Hold,
+}
+
 /// A sign of life, and what its sender believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -74,6 +105,8 @@ pub struct Heartbeat {
     pub hears_you: bool,
     /// Whether it cannot reach the receiver's data port.
     pub complains: bool,
+    /// The newest order to hold that the sender knows.
+    pub hold: Hold,
     /// The last life and number that it has heard from the receiver: proof
     /// that this heartbeat is fresh.
     pub echo: (Boot, u64),

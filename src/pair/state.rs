@@ -19,7 +19,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::settings::{Failback, Mode, Rules, Timing};
-use super::{Boot, Heartbeat, Role};
+use super::{Boot, Heartbeat, Hold, Memory, Role};
 use crate::clock::{Moment, Seed};
 use crate::types::{Claim, Name, Term};
 use claims::Damper;
@@ -54,8 +54,8 @@ pub struct Election {
     /// None if nothing arbitrates.
     register: Option<Register>,
     fitness: Fitness,
-    /// A person has ordered that nothing moves by itself.
-    is_held: bool,
+    /// Whether a person has ordered that nothing moves by itself.
+    hold: Hold,
     /// A hand-over that a person, or the end of the process, asks for.
     ordered: Option<Name>,
     is_leaving: bool,
@@ -123,7 +123,7 @@ impl Election {
             claim: None,
             newest: Term::NONE,
             fitness: Fitness::default(),
-            is_held: false,
+            hold: Hold::default(),
             ordered: None,
             is_leaving: false,
             booted: now,
@@ -143,10 +143,11 @@ impl Election {
         self.failback = failback;
     }
 
-    /// Lets terms go on from `term`, the newest that an earlier life knew, so
-    /// that they grow even when all nodes start anew.
-    pub fn resume_after(&mut self, term: Term) {
-        self.newest = self.newest.max(term);
+    /// Goes on from what an earlier life knew, so that terms grow, and an order
+    /// to hold lasts, even when all nodes start anew.
+    pub fn resume(&mut self, memory: Memory) {
+        self.newest = self.newest.max(memory.term);
+        self.hold = self.hold.max(memory.hold);
     }
 
     /// The hash of the configuration, which heartbeats carry.
@@ -243,6 +244,7 @@ impl Election {
         else {
             return;
         };
+        let hold = heartbeat.hold;
         let heard = heartbeat.holder.clone().map(|holder| Claim {
             term: heartbeat.term,
             holder,
@@ -251,6 +253,10 @@ impl Election {
         let mine = (self.boot, self.seq);
         if !self.twins[at].hear(heartbeat, mine, &self.timing, &self.rules, now) {
             return;
+        }
+        if hold > self.hold {
+            self.hold = hold;
+            self.is_news = true;
         }
         let Some(claim) =
             heard.filter(|claim| claim.term > Term::NONE && self.members.contains(&claim.holder))
@@ -267,7 +273,10 @@ impl Election {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Hold(is_held) => self.is_held = is_held,
+            Order::Hold(is_on) => {
+                self.hold = self.hold.next(is_on);
+                self.is_news = true;
+            }
             Order::Handover { to } => {
                 let refusal = if !matches!(self.role, Role::Holder) {
                     Some(Refusal::NotHolder)
@@ -308,6 +317,7 @@ impl Election {
                 complains: twin.failures >= timing.probes_complain
                     && twin.is_heard(timing)
                     && twin.hears_us(),
+                hold: self.hold,
                 echo: twin.echo(self.seq, timing, now),
                 config: self.config,
             };

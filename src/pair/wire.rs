@@ -8,7 +8,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 
-use super::{Boot, Heartbeat, Role};
+use super::{Boot, Heartbeat, Hold, Role};
 use crate::types::{Name, Term};
 
 const MAGIC: &[u8; 4] = b"TDM1";
@@ -85,6 +85,7 @@ pub fn encode(heartbeat: &Heartbeat, key: &Key) -> Vec<u8> {
         heartbeat.hears_you,
         heartbeat.complains,
         heartbeat.holder.is_some(),
+        heartbeat.hold.is_on,
     ];
     let flags = flags.iter().enumerate();
     out.push(flags.fold(0, |all, (bit, is_set)| all | u8::from(*is_set) << bit));
@@ -97,6 +98,7 @@ pub fn encode(heartbeat: &Heartbeat, key: &Key) -> Vec<u8> {
         echo_boot.0,
         echo_seq,
         heartbeat.config,
+        heartbeat.hold.version,
     ] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -129,11 +131,11 @@ fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
     let role = *Role::ALL.get(usize::from(reader.byte()?))?;
     let flags = reader.byte()?;
     let flag = |bit: u8| flags & 1 << bit != 0;
-    let mut numbers = [0; 7];
+    let mut numbers = [0; 8];
     for number in &mut numbers {
         *number = reader.number()?;
     }
-    let [boot, seq, term, nonce, echo_boot, echo_seq, config] = numbers;
+    let [boot, seq, term, nonce, echo_boot, echo_seq, config, hold] = numbers;
     let from = reader.name()??;
     let to = reader.name()??;
     let holder = reader.name()?;
@@ -153,6 +155,10 @@ fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
         has_backends: flag(1),
         hears_you: flag(2),
         complains: flag(3),
+        hold: Hold {
+            version: hold,
+            is_on: flag(5),
+        },
         echo: (Boot(echo_boot), echo_seq),
         config,
     })
@@ -212,6 +218,10 @@ mod tests {
             has_backends: false,
             hears_you: true,
             complains: false,
+            hold: Hold {
+                version: 8,
+                is_on: true,
+            },
             echo: (Boot(5), 6),
             config: 7,
         }

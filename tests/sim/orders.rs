@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tandem::pair::{Failback, Role, Rules};
+use tandem::pair::{Failback, Hold, Memory, Role, Rules};
 use tandem::types::Term;
 
 use crate::world::{Fault, Kind, Link, SECOND, World};
@@ -29,10 +29,9 @@ fn holder(world: &World) -> &str {
 fn a_held_pair_moves_by_order_only() {
     for kind in KINDS {
         let mut world = settled(kind);
-        for node in 0..world.nodes.len() {
-            world.at(world.now, Fault::Hold(node, true));
-        }
-        world.at(world.now, Fault::Backends(0, false));
+        let last = world.nodes.len() - 1;
+        world.at(world.now, Fault::Hold(last, true));
+        world.at(world.now + SECOND, Fault::Backends(0, false));
         world.run_until(world.now + 5 * SECOND).unwrap();
         assert_eq!(holder(&world), "lb1", "{kind:?}: unfit, and held");
         world.at(world.now, Fault::HandOver(0, 1));
@@ -45,6 +44,12 @@ fn a_held_pair_moves_by_order_only() {
         world.at(world.now, Fault::Hold(0, false));
         world.run_until(world.now + 10 * SECOND).unwrap();
         assert_eq!(holder(&world), "lb1", "{kind:?}: released");
+        world.at(world.now, Fault::Boot(1));
+        world.run_until(world.now + 5 * SECOND).unwrap();
+        for node in &world.nodes {
+            let view = node.election.as_ref().unwrap().view(node.local(world.now));
+            assert!(!view.memory.hold.is_on, "{kind:?}: {} has heard", node.name);
+        }
     }
 }
 
@@ -160,10 +165,20 @@ fn terms_go_on_after_all_have_started_anew() {
     world.at(0, Fault::Boot(0));
     world.run_until(1).unwrap();
     let election = world.nodes[0].election.as_mut().unwrap();
-    election.resume_after(Term(41));
+    let hold = Hold {
+        version: 3,
+        is_on: true,
+    };
+    election.resume(Memory {
+        term: Term(41),
+        hold,
+    });
     world.run_until(5 * SECOND).unwrap();
     let election = world.nodes[0].election.as_ref().unwrap();
-    assert_eq!(election.claim().unwrap().term, Term(42));
+    let claim = election.claim().expect("what nobody holds is claimed");
+    assert_eq!(claim.term, Term(42));
+    let view = election.view(world.nodes[0].local(world.now));
+    assert_eq!(view.memory.hold, hold, "an order outlives the process");
 }
 
 #[test]

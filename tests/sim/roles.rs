@@ -104,6 +104,7 @@ impl One {
             has_backends: true,
             hears_you: true,
             complains: false,
+            hold: tandem::pair::Hold::default(),
             echo: self.echo,
             config: 0,
         }

@@ -102,7 +102,7 @@ impl Pair {
              listeners:\n  web: {{ bind: \"self:{web}\", pool: web }}\n\
              pools:\n  web:\n    backends: {{ a: \"{}\" }}\n    \
              probe: {{ type: tcp, interval: 200ms }}\n    protocol: http\n\
-             process: {{ workers: 2, shutdown_grace: 2s }}\n\
+             process: {{ workers: 2, shutdown_grace: 2s, state_dir: \"state-${{NODE}}\" }}\n\
              admin: {{ bind: off, socket: \"{}/${{NODE}}.sock\" }}\n\
              log: {{ format: json, connections: false }}\n",
             ips[0],
@@ -235,6 +235,14 @@ impl Pair {
     /// What a node's embedded server answers for the public name.
     pub fn answer(&self, node: usize) -> Option<IpAddr> {
         resolve((self.ips[node], self.dns).into())
+    }
+
+    /// What a node has written down for its next life.
+    pub fn state(&self, node: usize) -> Value {
+        let name = format!("lb{}", node + 1);
+        let file = format!("state-{name}/pair-{name}.json");
+        let text = fs::read(self.dir.path().join(file)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or(Value::Null)
     }
 
     pub fn log(&self, node: usize) -> String {

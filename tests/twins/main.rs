@@ -4,6 +4,7 @@
 
 mod embedded;
 mod kit;
+mod lasting;
 mod namespaces;
 mod resolver;
 #[path = "../register/kit/server.rs"]

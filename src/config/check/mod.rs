@@ -8,9 +8,11 @@ mod pools;
 mod probe;
 mod publish;
 
+use std::path::PathBuf;
+
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
-use super::scalar::{Parsed, duration, number32, word};
+use super::scalar::{Parsed, duration, number32, word, wrong};
 use super::{Config, PoolConfig};
 use crate::admin::AdminSettings;
 use crate::event::{LogFormat, LogSettings};
@@ -18,6 +20,8 @@ use crate::pool::ListenerSettings;
 use crate::proxy::Limits;
 
 const SECTIONS: [&str; 6] = ["listeners", "pools", "pair", "process", "admin", "log"];
+
+const PROCESS: [&str; 4] = ["workers", "max_connections", "shutdown_grace", "state_dir"];
 
 /// The configuration, as far as it is right; `reader` has what is wrong.
 pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
@@ -47,6 +51,7 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let admin = fields.get("admin").map(|it| admin::read(it, reader));
     let config = Config {
         limits: limits(&fields, reader),
+        state_dir: state_dir(&fields, reader),
         listeners,
         pools,
         pair,
@@ -69,7 +74,7 @@ fn pool_names<'n>(fields: &Fields<'n>, reader: &mut Reader<'_>) -> Vec<&'n str> 
 
 fn limits(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Limits {
     let mut limits = Limits::default();
-    let known = ["workers", "max_connections", "shutdown_grace"];
+    let known = PROCESS;
     let Some(node) = fields.get("process") else {
         return limits;
     };
@@ -95,6 +100,30 @@ fn limits(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Limits {
         duration,
     );
     limits
+}
+
+/// Where state is kept: systemd says it (`StateDirectory=`) if the file does
+/// not.
+fn state_dir(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let around = reader.around();
+    let given = around.env("STATE_DIRECTORY");
+    let given = given.as_deref().and_then(|it| it.split(':').next());
+    let mut dir = given.filter(|it| !it.is_empty()).map(PathBuf::from);
+    let folder = around.folder().to_owned();
+    // What is wrong with the section has been told with its limits.
+    let faults = reader.faults.len();
+    let process = fields
+        .get("process")
+        .and_then(|node| reader.fields(node, "process", &PROCESS));
+    reader.faults.truncate(faults);
+    if let Some(process) = process {
+        reader.set(&process, "state_dir", &mut dir, |text| match text {
+            "off" => Ok(None),
+            "" => wrong("is empty", "like /var/lib/tandem, or off"),
+            path => Ok(Some(folder.join(path))),
+        });
+    }
+    dir
 }
 
 fn or_auto<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {

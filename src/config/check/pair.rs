@@ -54,6 +54,7 @@ pub(super) fn read(node: &YamlNode, reader: &mut Reader<'_>) -> Option<PairConfi
         serve: published.serve,
         register: published.register,
         mode: published.mode,
+        observe: published.observe,
         hook: published.hook,
     })
 }

@@ -1,6 +1,6 @@
 //! `pair.dns:`: how the world learns who holds the name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::pair::port;
@@ -18,6 +18,7 @@ pub(super) struct Published {
     pub(super) serve: Option<ServeSettings>,
     pub(super) register: Option<Rfc2136Settings>,
     pub(super) mode: Mode,
+    pub(super) observe: Vec<SocketAddr>,
     pub(super) hook: Option<HookSettings>,
 }
 
@@ -35,6 +36,7 @@ pub(super) fn read(
         serve: None,
         register: None,
         mode: Mode::Embedded,
+        observe: Vec::new(),
         hook: None,
     };
     let Some(node) = fields.get("dns") else {
@@ -44,7 +46,7 @@ pub(super) fn read(
     if matches!(&node.value, Value::Text(text) if text == "off") {
         return Some(published);
     }
-    let known = ["serve", "rfc2136", "exec", "lease", "ttl"];
+    let known = ["serve", "rfc2136", "exec", "lease", "observe", "ttl"];
     let inner = reader.fields(node, &fields.path("dns"), &known)?;
     reader.set(&inner, "ttl", &mut settings.ttl, ttl);
     if let Some(node) = inner.get("rfc2136") {
@@ -58,6 +60,8 @@ pub(super) fn read(
     if let Some(node) = inner.get("lease") {
         published.mode = lease(node, &inner, published.mode, reader)?;
     }
+    let observe = reader.list(&inner, "observe", resolver).into_iter();
+    published.observe = observe.flatten().map(|(_, it)| it).collect();
     if let Some(node) = inner.get("exec") {
         published.hook = Some(hook(node, &inner.path("exec"), reader)?);
     }
@@ -142,6 +146,18 @@ fn dns_bind(text: &str, own: &PairNode) -> Parsed<Vec<SocketAddr>> {
         Ok(_) | Err(_) => wrong(
             format!("{text:?} is not an address to answer at"),
             "like :53 (this node's addresses) or 203.0.113.10:53",
+        ),
+    }
+}
+
+/// A name server to ask, at port 53 unless said.
+fn resolver(text: &str) -> Parsed<SocketAddr> {
+    let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    match bare.or_else(|_| text.parse::<SocketAddr>()) {
+        Ok(address) if !address.ip().is_unspecified() && address.port() != 0 => Ok(address),
+        Ok(_) | Err(_) => wrong(
+            format!("{text:?} is not the address of a name server"),
+            "like 192.0.2.53 or 192.0.2.53:5353",
         ),
     }
 }

@@ -93,7 +93,7 @@ impl Election {
             .saturating_mul(u32::try_from(place).unwrap_or(u32::MAX));
         if has_lasted(self.gone_since, wait, now)
             && self.is_fit()
-            && !self.is_held
+            && !self.hold.is_on
             && self.may_move(now)
         {
             self.claim_name(now, why);
@@ -132,9 +132,10 @@ impl Election {
     }
 
     /// Nobody is known to hold the name: the best node that is there claims
-    /// it, after those who may not have been heard yet had their time.
+    /// it, after those who may not have been heard yet had their time. A pair on
+    /// hold does so, too: what nobody has does not move.
     fn decide_unclaimed(&mut self, now: Moment) {
-        if !self.is_fit() || self.is_held {
+        if !self.is_fit() {
             return;
         }
         let grace = self.timing.start_grace;
@@ -183,7 +184,7 @@ impl Election {
             }
         }
         self.forget_the_dead(now);
-        if !self.is_held
+        if !self.hold.is_on
             && let Some((to, why)) = self.why_to_give(now)
         {
             self.hand_over(now, &to, why);

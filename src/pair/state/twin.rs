@@ -332,6 +332,7 @@ mod tests {
             has_backends: true,
             hears_you: true,
             complains: false,
+            hold: crate::pair::Hold::default(),
             echo: (Boot(9), echoed),
             config: 0,
         }

@@ -1,6 +1,6 @@
 //! What the outside may know of the election.
 
-use super::{Boot, Election, Fitness};
+use super::{Boot, Election, Fitness, Memory};
 use crate::clock::Moment;
 use crate::pair::Role;
 use crate::types::{Claim, Name, Term};
@@ -20,8 +20,8 @@ pub struct View {
     pub claim: Option<Claim>,
     /// Whether nobody else can be exclusive at this moment: with leases only.
     pub is_exclusive: bool,
-    /// Whether a person has ordered that nothing moves by itself.
-    pub is_held: bool,
+    /// What the next life should know.
+    pub memory: Memory,
     /// From when on this node may move the name by itself again.
     pub damped_until: Moment,
     /// Whether it looks as if this node were the sick one: it reaches no
@@ -104,7 +104,10 @@ impl Election {
             term: self.newest,
             claim: self.claim.clone(),
             is_exclusive: self.is_exclusive(now),
-            is_held: self.is_held,
+            memory: Memory {
+                term: self.newest,
+                hold: self.hold,
+            },
             damped_until: self.damper.free_at(&self.timing, now),
             is_sick: self.is_sick(),
             answer: self.answer(),

@@ -46,8 +46,9 @@ pub enum Order {
         /// Which.
         to: Name,
     },
-    /// Nothing shall move by itself until this is taken back. What a person
-    /// orders still happens, and so does the hand-over of a process that ends.
+    /// Nothing shall move by itself until this is taken back, on no node. What a
+    /// person orders still happens, so does the hand-over of a process that
+    /// ends, and a name that nobody holds is claimed.
     Hold(bool),
 }
 
