@@ -363,7 +363,7 @@ impl Control {
             .sockets
             .publish(opened, &snapshot, workers, &world.sink);
         self.check(published);
-        self.sockets.set_backlogs(&config.listeners);
+        self.sockets.adjust(&config.listeners);
         world.binds.store(Arc::new(self.sockets.addresses()));
         for (backend, timeout) in &delta.removed {
             if let Some(timeout) = timeout {

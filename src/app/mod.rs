@@ -75,6 +75,7 @@ pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), Sta
         workers,
         Arc::clone(&snapshot),
         budget,
+        config.limits.busy_poll,
         sink.clone(),
         seed.fork(0),
         // A full box means that the control loop has refusals enough.

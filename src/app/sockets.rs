@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::event::{Event, Sink};
-use crate::net::listen;
+use crate::net::{defer, listen};
 use crate::pool::{ListenerSettings, Snapshot};
 use crate::proxy::Workers;
 use crate::types::Name;
@@ -23,6 +23,8 @@ struct Bound {
     /// The address with its port, where the file says 0.
     actual: SocketAddr,
     backlog: u32,
+    /// Whether the kernel hands over a connection only with its first bytes.
+    is_deferred: bool,
     /// Copies of what the workers accept on.
     copies: Vec<TcpListener>,
 }
@@ -78,7 +80,7 @@ impl Sockets {
                     continue;
                 }
                 let is_ours = self.bound.keys().any(|(_, other)| other == bind);
-                match open_one(*bind, listener.backlog, workers, is_ours) {
+                match open_one(*bind, listener, workers, is_ours) {
                     Ok((bound, sockets)) => opened.0.push((key, bound, sockets)),
                     Err(error) if is_v6_missing(*bind, listener, &error) => {
                         sink.say(Event::Limited {
@@ -150,13 +152,19 @@ impl Sockets {
         Ok(())
     }
 
-    /// Makes accept queues as long as `listeners` now want them.
-    pub(super) fn set_backlogs(&mut self, listeners: &[ListenerSettings]) {
+    /// Makes sockets that stay open as `listeners` now want them.
+    pub(super) fn adjust(&mut self, listeners: &[ListenerSettings]) {
         for listener in listeners {
             for bind in &listener.binds {
                 let Some(bound) = self.bound.get_mut(&(listener.name.clone(), *bind)) else {
                     continue;
                 };
+                if bound.is_deferred != listener.client_first {
+                    bound.is_deferred = listener.client_first;
+                    for copy in &bound.copies {
+                        let _dearer = defer::set_defer_accept(copy, bound.is_deferred);
+                    }
+                }
                 if bound.backlog == listener.backlog {
                     continue;
                 }
@@ -190,13 +198,14 @@ impl Sockets {
 
 fn open_one(
     bind: SocketAddr,
-    backlog: u32,
+    listener: &ListenerSettings,
     workers: usize,
     is_ours: bool,
 ) -> io::Result<(Bound, Vec<TcpListener>)> {
     if !is_ours {
         listen::check_free(bind)?;
     }
+    let backlog = listener.backlog;
     let first = listen::shared(bind, backlog)?;
     let actual = first.local_addr()?;
     let mut sockets = vec![first];
@@ -207,9 +216,17 @@ fn open_one(
         .iter()
         .map(TcpListener::try_clone)
         .collect::<io::Result<_>>()?;
+    let is_deferred = listener.client_first;
+    if is_deferred {
+        for socket in &sockets {
+            // Without it clients are served just the same, a little dearer.
+            let _dearer = defer::set_defer_accept(socket, true);
+        }
+    }
     let bound = Bound {
         actual,
         backlog,
+        is_deferred,
         copies,
     };
     Ok((bound, sockets))

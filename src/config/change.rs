@@ -78,8 +78,10 @@ fn change(path: &str, from: Option<String>, to: Option<String>) -> Change {
 }
 
 fn needs_restart(path: &str) -> bool {
-    matches!(path, "process.workers" | "process.state_dir")
-        || path == "log.format"
+    matches!(
+        path,
+        "process.workers" | "process.busy_poll" | "process.state_dir"
+    ) || path == "log.format"
         || path.starts_with("admin")
         || path.starts_with("pair")
 }

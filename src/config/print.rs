@@ -38,6 +38,10 @@ pub(super) fn json(config: &Config) -> Value {
         "process": {
             "workers": auto(config.limits.workers.map(u64::from)),
             "max_connections": auto(config.limits.max_connections.map(u64::from)),
+            "busy_poll": match config.limits.busy_poll.as_micros() {
+                0 => "off".to_owned(),
+                micros => format!("{micros}us"),
+            },
             "shutdown_grace": show_duration(config.limits.shutdown_grace),
             "state_dir": or_off(config.state_dir.as_ref().map(|it| it.display().to_string())),
         },
@@ -98,6 +102,7 @@ fn listener(it: &ListenerSettings) -> Value {
         "accept_proxy": texts(&it.accept_proxy),
         "proxy_header_timeout": show_duration(it.proxy_header_timeout),
         "first_byte_timeout": limit(it.first_byte_timeout),
+        "client_first": if it.client_first { "on" } else { "off" },
     });
     set_some(&mut out, "max_connections", it.max_connections);
     set_some(&mut out, "max_per_source", it.max_per_source);

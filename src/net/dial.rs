@@ -16,14 +16,18 @@ pub enum Dialed {
     Connecting(TcpStream),
 }
 
-/// Begins to connect to `address`.
-pub fn start(address: SocketAddr) -> io::Result<Dialed> {
+/// Begins to connect to `address`. With a request in hand the end of the
+/// handshake waits for it, and both leave in one segment.
+pub fn start(address: SocketAddr, has_request: bool) -> io::Result<Dialed> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    socket.set_tcp_nodelay(true)?;
+    if has_request {
+        // Without it there is one segment more.
+        let _one_more = socket.set_tcp_quickack(false);
+    }
     let outcome = socket.connect(&address.into());
     let stream = TcpStream::from_std(socket.into());
     match outcome {

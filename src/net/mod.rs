@@ -1,5 +1,6 @@
 //! Sockets and codecs; knows nothing of balancing.
 
+pub mod defer;
 pub mod dial;
 pub mod http1;
 pub mod listen;

@@ -33,6 +33,8 @@ pub struct ListenerSettings {
     /// How long a client may stay silent before its first byte; `None`: as
     /// long as the idle timeout lets it.
     pub first_byte_timeout: Option<Duration>,
+    /// The client speaks first: nobody is bothered before it has.
+    pub client_first: bool,
 }
 
 impl ListenerSettings {
@@ -57,6 +59,7 @@ impl ListenerSettings {
             accept_proxy: Vec::new(),
             proxy_header_timeout: Self::PROXY_HEADER_TIMEOUT,
             first_byte_timeout: None,
+            client_first: false,
         }
     }
 }
@@ -80,6 +83,14 @@ impl Protocol {
             Self::Http => "http",
             Self::Mysql => "mysql",
             Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether clients always speak first.
+    pub const fn is_client_first(self) -> bool {
+        match self {
+            Self::Http => true,
+            Self::Mysql | Self::Tcp => false,
         }
     }
 

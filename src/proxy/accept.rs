@@ -192,6 +192,9 @@ impl Session {
                 return self.refuse(ctx, Reason::Limit);
             }
         }
+        if self.door.listener.client_first && self.up.waiting().is_empty() {
+            return self.wait_for_first(ctx);
+        }
         self.seek(ctx)
     }
 }

@@ -7,9 +7,15 @@ pub struct Budget {
     pub sessions: u32,
     /// Clients that are being told no, per worker, beside those.
     pub refusals: u32,
+    /// Pipes for streams that are too much to copy, per worker; two
+    /// descriptors each.
+    pub pipes: u32,
     /// Whether `sessions` is less than what was asked for.
     pub is_clamped: bool,
 }
+
+/// So many streams per worker may wait for their readers with bytes in a pipe.
+const PIPES: u64 = 64;
 
 impl Budget {
     /// Two descriptors for each session; what probes, the admin interface,
@@ -21,18 +27,22 @@ impl Budget {
         let left = descriptors.saturating_sub(reserve);
         // A thirty-second part, so that a small limit is not eaten by refusals.
         let refusals = (left / 32 / workers.max(1)).clamp(4, 256);
+        // As for refusals. A stream that gets no pipe is copied.
+        let pipes = (left / 64 / workers.max(1)).min(PIPES);
+        let left = left.saturating_sub(pipes * 2 * workers);
         let possible = left.saturating_sub(refusals * workers) / 2;
         let possible = u32::try_from(possible).unwrap_or(u32::MAX).max(1);
         Self {
             sessions: wanted.unwrap_or(possible).min(possible),
             refusals: u32::try_from(refusals).unwrap_or(4),
+            pipes: u32::try_from(pipes).unwrap_or(0),
             is_clamped: wanted.is_some_and(|wanted| wanted > possible),
         }
     }
 
     /// Descriptors that `sessions` would need beside `others`.
     pub fn needed(sessions: u32, workers: u64, others: u64) -> u64 {
-        48 + workers * (4 + 256) + others + 2 * u64::from(sessions)
+        48 + workers * (4 + 256 + 2 * PIPES) + others + 2 * u64::from(sessions)
     }
 }
 
@@ -43,10 +53,9 @@ mod tests {
     #[test]
     fn a_small_limit_still_serves() {
         let budget = Budget::new(1024, 2, 10, None);
-        assert!(budget.sessions > 430, "{budget:?}");
-        assert!(
-            48 + 8 + 10 + 2 * u64::from(budget.sessions) + 2 * u64::from(budget.refusals) <= 1024
-        );
+        assert!(budget.sessions > 415, "{budget:?}");
+        let each_worker = u64::from(budget.refusals) + 2 * u64::from(budget.pipes);
+        assert!(48 + 8 + 10 + 2 * u64::from(budget.sessions) + 2 * each_worker <= 1024);
         assert!(Budget::new(10, 2, 10, None).sessions >= 1);
     }
 

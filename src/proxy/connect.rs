@@ -94,7 +94,8 @@ impl Session {
         self.since = ctx.now;
         self.first_dial.get_or_insert(ctx.now);
         view.backend.begin(ctx.now);
-        let (mut stream, is_connected) = match dial::start(view.backend.address) {
+        let has_request = !self.up.waiting().is_empty();
+        let (mut stream, is_connected) = match dial::start(view.backend.address, has_request) {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),
             Err(error) if dial::is_exhaustion(&error) => {

@@ -15,6 +15,7 @@ use super::sources::Sources;
 use crate::clock::Moment;
 use crate::event::Sink;
 use crate::pool::{BackendId, Door, PerWorker, PoolView, Snapshot, Turns};
+use crate::relay::Tools;
 use crate::types::{Name, Reason};
 
 /// Called when a backend has refused a real connection.
@@ -70,7 +71,7 @@ pub(super) struct Context {
     pub(super) now: Moment,
     pub(super) rng: SmallRng,
     pub(super) turns: Turns,
-    pub(super) scratch: Box<[u8]>,
+    pub(super) tools: Tools,
     pub(super) wheel: Wheel<(Key, Moment)>,
     /// Sessions that have used up their turn and have more to do.
     pub(super) again: Vec<Key>,

@@ -13,6 +13,9 @@ impl Session {
     pub(super) fn finish(mut self, ctx: &mut Context, reason: Reason) {
         self.account(ctx);
         self.close_sockets(reason);
+        for direction in [&mut self.up, &mut self.down] {
+            direction.give_up(&mut ctx.tools.pipes);
+        }
         self.leave_queue(ctx);
         self.leave_backend(ctx);
         if matches!(self.phase, Phase::Refusing(_)) {

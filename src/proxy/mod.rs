@@ -11,6 +11,7 @@ mod connect;
 mod context;
 mod deadline;
 mod finish;
+mod first;
 mod mailbox;
 mod refuse;
 mod session;

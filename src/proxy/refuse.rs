@@ -82,7 +82,7 @@ impl Session {
             return self.answer_http(ctx);
         }
         while self.client.ready.read {
-            let got = match self.client.stream.read(&mut ctx.scratch) {
+            let got = match self.client.stream.read(&mut ctx.tools.scratch) {
                 Ok(0) => return Step::End(reason),
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -101,7 +101,7 @@ impl Session {
                     return Step::End(reason);
                 }
             } else {
-                refusal.head.extend_from_slice(&ctx.scratch[..got]);
+                refusal.head.extend_from_slice(&ctx.tools.scratch[..got]);
                 match Head::of(&refusal.head) {
                     Head::Incomplete => {}
                     Head::Complete { .. } | Head::TooLong => return self.answer_http(ctx),
@@ -121,6 +121,7 @@ impl Session {
             | Phase::Header(_)
             | Phase::Queued
             | Phase::Dialing
+            | Phase::Silent
             | Phase::Relaying => false,
         }
     }
@@ -155,6 +156,7 @@ impl Session {
             | Phase::Header(_)
             | Phase::Queued
             | Phase::Dialing
+            | Phase::Silent
             | Phase::Relaying => Step::Stay,
         }
     }

@@ -1,5 +1,5 @@
-//! One client connection from accept to end: `Header -> Queued -> Dialing ->
-//! Relaying`, or `Refusing` from any of the first three.
+//! One client connection from accept to end: `Header -> Silent -> Queued ->
+//! Dialing -> Relaying`, or `Refusing` from any of the first four.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::net::proxy_header::{self, Parsed};
 use crate::net::tune;
 use crate::pool::{Backend, BackendId, Door};
-use crate::relay::{Direction, Ready, Turn};
+use crate::relay::{Direction, Ends, Ready, Turn};
 use crate::types::{ConnectFailure, Reason};
 
 /// Bytes that one direction may move before others have their turn.
@@ -41,6 +41,8 @@ pub(super) enum Phase {
     Entering,
     /// Waiting for the client's PROXY header; this much has come.
     Header(Vec<u8>),
+    /// Waiting for the client's first bytes, for they come first.
+    Silent,
     /// Waiting for a place at a backend.
     Queued,
     /// A connect(2) is under way.
@@ -151,7 +153,8 @@ impl Session {
             is_placed: false,
             is_queued: false,
             phase: Phase::Entering,
-            up: Direction::default(),
+            // The backend's socket is set up as late as can be.
+            up: Direction::lazy(),
             down: Direction::default(),
             started: Moment::START,
             since: Moment::START,
@@ -188,6 +191,7 @@ impl Session {
         match self.phase {
             Phase::Entering => Step::Stay,
             Phase::Header(_) => self.read_header(ctx),
+            Phase::Silent => self.hear_first(ctx),
             Phase::Queued if self.client.broken => Step::End(Reason::ClientReset),
             Phase::Queued => Step::Stay,
             Phase::Dialing if self.client.broken => Step::End(Reason::ClientReset),
@@ -213,6 +217,7 @@ impl Session {
         match self.phase {
             Phase::Entering => Step::Stay,
             Phase::Header(_) => self.bad_header(ctx),
+            Phase::Silent => Step::End(Reason::Idle),
             Phase::Queued => self.give_up(ctx, Reason::Limit),
             Phase::Dialing => self.dial_timed_out(ctx),
             Phase::Relaying if self.up.has_ended() || self.down.has_ended() => {
@@ -230,6 +235,11 @@ impl Session {
         let phase = match &self.phase {
             Phase::Entering => never,
             Phase::Header(_) => self.since + self.door.listener.proxy_header_timeout,
+            Phase::Silent => {
+                let first = self.door.listener.first_byte_timeout;
+                let first = first.map_or(never, |limit| self.started + limit);
+                first.min(pool.idle_timeout.map_or(never, |limit| self.since + limit))
+            }
             Phase::Queued => self.since + pool.queue_timeout,
             Phase::Dialing => {
                 let whole = self.first_dial.unwrap_or(self.since) + pool.connect_budget;
@@ -291,10 +301,10 @@ impl Session {
         };
         while self.client.ready.read {
             let room = proxy_header::MAX_LENGTH.saturating_sub(seen.len()).max(1);
-            let room = room.min(ctx.scratch.len());
-            match self.client.stream.read(&mut ctx.scratch[..room]) {
+            let room = room.min(ctx.tools.scratch.len());
+            match self.client.stream.read(&mut ctx.tools.scratch[..room]) {
                 Ok(0) => return self.bad_header(ctx),
-                Ok(got) => seen.extend_from_slice(&ctx.scratch[..got]),
+                Ok(got) => seen.extend_from_slice(&ctx.tools.scratch[..got]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.client.ready.read = false;
@@ -330,14 +340,14 @@ impl Session {
         let client = &mut self.client;
         let mut more = false;
         if !self.server_deaf {
-            match self.up.run(
-                &mut client.stream,
-                &mut client.ready,
-                &mut server.stream,
-                &mut server.ready,
-                &mut ctx.scratch,
-                TURN_BYTES,
-            ) {
+            let ends = Ends {
+                source: &mut client.stream,
+                from: &mut client.ready,
+                sink: &mut server.stream,
+                to: &mut server.ready,
+                is_last: self.down.is_closed(),
+            };
+            match self.up.run(ends, &mut ctx.tools, TURN_BYTES) {
                 Turn::Idle => {}
                 Turn::Spent => more = true,
                 Turn::SourceBroke(_) => return Step::End(Reason::ClientReset),
@@ -346,14 +356,14 @@ impl Session {
                 Turn::SinkBroke(_) => self.server_deaf = true,
             }
         }
-        match self.down.run(
-            &mut server.stream,
-            &mut server.ready,
-            &mut client.stream,
-            &mut client.ready,
-            &mut ctx.scratch,
-            TURN_BYTES,
-        ) {
+        let ends = Ends {
+            source: &mut server.stream,
+            from: &mut server.ready,
+            sink: &mut client.stream,
+            to: &mut client.ready,
+            is_last: self.up.is_closed(),
+        };
+        match self.down.run(ends, &mut ctx.tools, TURN_BYTES) {
             Turn::Idle => {}
             Turn::Spent => more = true,
             Turn::SourceBroke(_) => return Step::End(Reason::ServerReset),

@@ -10,6 +10,9 @@ pub struct Limits {
     /// Client connections at the same time; `None`: what the file descriptors
     /// allow.
     pub max_connections: Option<u32>,
+    /// How long an idle worker looks for the next event before it sleeps;
+    /// zero: not at all.
+    pub busy_poll: Duration,
     /// How long sessions may go on after SIGTERM.
     pub shutdown_grace: Duration,
 }
@@ -19,6 +22,7 @@ impl Default for Limits {
         Self {
             workers: None,
             max_connections: None,
+            busy_poll: Duration::ZERO,
             // Half of what systemd grants before it kills.
             shutdown_grace: Duration::from_secs(30),
         }

@@ -40,6 +40,9 @@ pub(super) struct Worker {
     /// Sessions to look at for a kill or a drain.
     doomed: Vec<(Key, Doom)>,
     due: Vec<(Key, Moment)>,
+    busy_poll: Duration,
+    /// How long nothing happened before the last events.
+    last_gap: Duration,
     /// The snapshot that those who wait have been tried with.
     seen: u64,
 }
@@ -54,7 +57,7 @@ struct Doom {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, ctx: Context) -> Self {
+    pub(super) fn new(poll: Poll, ctx: Context, busy_poll: Duration) -> Self {
         Self {
             poll,
             ctx,
@@ -64,6 +67,8 @@ impl Worker {
             spare: Spare::new(),
             doomed: Vec::new(),
             due: Vec::new(),
+            busy_poll,
+            last_gap: Duration::ZERO,
             seen: 0,
         }
     }
@@ -72,7 +77,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
-            match self.poll.poll(&mut events, self.timeout()) {
+            match self.wait(&mut events) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // epoll_wait(2) has no other error that a correct call can
@@ -110,6 +115,35 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Waits for events. Where that is wanted, and as long as it pays, the
+    /// worker looks for them before it sleeps: to be woken costs more than to
+    /// have been awake.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let timeout = self.timeout();
+        if self.busy_poll.is_zero() || timeout == Some(Duration::ZERO) {
+            return self.poll.poll(events, timeout);
+        }
+        let start = clock::now();
+        if self.last_gap < self.busy_poll {
+            let until = timeout.map_or(self.busy_poll, |it| it.min(self.busy_poll));
+            loop {
+                self.poll.poll(events, Some(Duration::ZERO))?;
+                let waited = clock::now().since(start);
+                if !events.is_empty() || waited >= until {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        if events.is_empty() {
+            let waited = clock::now().since(start);
+            let rest = timeout.map(|it| it.saturating_sub(waited));
+            self.poll.poll(events, rest)?;
+        }
+        self.last_gap = clock::now().since(start);
+        Ok(())
     }
 
     fn timeout(&self) -> Option<Duration> {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
@@ -18,6 +19,7 @@ use super::worker::{BELL, Worker};
 use crate::clock::{self, Moment, Seed};
 use crate::event::Sink;
 use crate::pool::{BackendId, ListenerId, PerWorker, Snapshot, Turns};
+use crate::relay::{Pipes, Tools};
 use crate::types::Reason;
 
 /// One scratch buffer per worker: what one read takes at the most.
@@ -37,6 +39,7 @@ impl Workers {
         count: usize,
         snapshot: Arc<ArcSwap<Snapshot>>,
         budget: Budget,
+        busy_poll: Duration,
         sink: Sink,
         seed: Seed,
         on_refused: OnRefused,
@@ -67,10 +70,10 @@ impl Workers {
             .enumerate()
             .map(|(worker, poll)| {
                 let seed = seed.fork(worker as u64);
-                let ctx = context(worker, Arc::clone(&shared), &poll, seed)?;
+                let ctx = context(worker, Arc::clone(&shared), &poll, seed, budget)?;
                 Builder::new()
                     .name(format!("worker-{worker}"))
-                    .spawn(move || Worker::new(poll, ctx).run())
+                    .spawn(move || Worker::new(poll, ctx, busy_poll).run())
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
@@ -208,7 +211,13 @@ impl Drop for Workers {
     }
 }
 
-fn context(worker: usize, shared: Arc<Shared>, poll: &Poll, seed: Seed) -> io::Result<Context> {
+fn context(
+    worker: usize,
+    shared: Arc<Shared>,
+    poll: &Poll,
+    seed: Seed,
+    budget: Budget,
+) -> io::Result<Context> {
     let now = clock::now();
     Ok(Context {
         worker,
@@ -218,7 +227,10 @@ fn context(worker: usize, shared: Arc<Shared>, poll: &Poll, seed: Seed) -> io::R
         now,
         rng: seed.rng(),
         turns: Turns::default(),
-        scratch: vec![0; SCRATCH].into_boxed_slice(),
+        tools: Tools {
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            pipes: Pipes::new(budget.pipes as usize),
+        },
         wheel: Wheel::new(now),
         again: Vec::new(),
         waiting: std::collections::HashMap::new(),

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::{Read, Write};
 
 use proptest::prelude::*;
 
@@ -21,6 +22,9 @@ struct Script {
     writes: VecDeque<Act>,
     got: Vec<u8>,
     shut: RefCell<bool>,
+    prompt: RefCell<bool>,
+    /// How many bytes were sent together with the end of the stream.
+    last: usize,
 }
 
 impl Read for Script {
@@ -59,10 +63,65 @@ impl Write for Script {
 }
 
 impl Stream for Script {
+    fn write_last(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.write(bytes)?;
+        self.last += taken;
+        Ok(taken)
+    }
     fn shutdown(&self, _: Shutdown) -> io::Result<()> {
         *self.shut.borrow_mut() = true;
         Ok(())
     }
+    fn set_prompt(&self) -> io::Result<()> {
+        *self.prompt.borrow_mut() = true;
+        Ok(())
+    }
+    fn pull(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; most];
+        let got = self.read(&mut bytes)?;
+        let kept = rustix::io::write(&pipe.entry, &bytes[..got])?;
+        assert_eq!(kept, got, "the pipe has room for what is asked for");
+        pipe.held += got;
+        Ok(got)
+    }
+    fn push(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        assert!(!*self.shut.borrow(), "nothing is written after the FIN");
+        let taken = match self.writes.pop_front() {
+            Some(Act::Take(n)) => n.min(pipe.held()),
+            Some(Act::Block) => return Err(io::ErrorKind::WouldBlock.into()),
+            Some(Act::Break) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Some(Act::Give(_) | Act::End) | None => pipe.held(),
+        };
+        let mut bytes = vec![0; taken];
+        let taken = rustix::io::read(&pipe.exit, &mut bytes)?;
+        pipe.held -= taken;
+        self.got.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+}
+
+fn tools(scratch: usize, pipes: usize) -> Tools {
+    Tools {
+        scratch: vec![0; scratch].into(),
+        pipes: Pipes::new(pipes),
+    }
+}
+
+fn turn(
+    direction: &mut Direction,
+    (source, from): (&mut Script, &mut Ready),
+    (sink, to): (&mut Script, &mut Ready),
+    tools: &mut Tools,
+    budget: usize,
+) -> Turn {
+    let ends = Ends {
+        source,
+        from,
+        sink,
+        to,
+        is_last: false,
+    };
+    direction.run(ends, tools, budget)
 }
 
 const OPEN: Ready = Ready {
@@ -88,15 +147,14 @@ fn bytes_then_fin_arrive_in_order() {
         ..OPEN
     };
     direction.prefix(b"PROXY ");
-    let turn = direction.run(
-        &mut source,
-        &mut from,
-        &mut sink,
-        &mut { OPEN },
-        &mut [0; 64],
+    let done = turn(
+        &mut direction,
+        (&mut source, &mut from),
+        (&mut sink, &mut { OPEN }),
+        &mut tools(64, 0),
         1000,
     );
-    assert!(matches!(turn, Turn::Idle));
+    assert!(matches!(done, Turn::Idle));
     assert_eq!(sink.got, b"PROXY hello");
     assert!(direction.is_closed() && *sink.shut.borrow());
     assert_eq!(direction.moved(), 11);
@@ -107,15 +165,14 @@ fn a_short_read_without_hangup_spares_the_empty_one() {
     let mut source = reading([Act::Give(b"x".to_vec()), Act::Break]);
     let mut direction = Direction::default();
     let mut from = OPEN;
-    let turn = direction.run(
-        &mut source,
-        &mut from,
-        &mut Script::default(),
-        &mut { OPEN },
-        &mut [0; 64],
+    let done = turn(
+        &mut direction,
+        (&mut source, &mut from),
+        (&mut Script::default(), &mut { OPEN }),
+        &mut tools(64, 0),
         1000,
     );
-    assert!(matches!(turn, Turn::Idle), "the second read was not made");
+    assert!(matches!(done, Turn::Idle), "the second read was not made");
     assert!(!from.read);
 }
 
@@ -126,15 +183,14 @@ fn a_stalled_sink_stops_the_reading() {
     sink.writes.extend([Act::Take(10), Act::Block]);
     let mut direction = Direction::default();
     let (mut from, mut to) = (OPEN, OPEN);
-    let turn = direction.run(
-        &mut source,
-        &mut from,
-        &mut sink,
-        &mut to,
-        &mut [0; 64],
+    let done = turn(
+        &mut direction,
+        (&mut source, &mut from),
+        (&mut sink, &mut to),
+        &mut tools(64, 0),
         9999,
     );
-    assert!(matches!(turn, Turn::Idle));
+    assert!(matches!(done, Turn::Idle));
     assert_eq!(direction.waiting().len(), 54);
     assert_eq!(source.reads.len(), 99, "only one buffer was read");
     assert!(from.read && !to.write);
@@ -144,41 +200,38 @@ fn a_stalled_sink_stops_the_reading() {
 fn a_turn_keeps_to_its_budget() {
     let mut source = reading(vec![Act::Give(vec![7; 64]); 100]);
     let mut direction = Direction::default();
-    let turn = direction.run(
-        &mut source,
-        &mut { OPEN },
-        &mut Script::default(),
-        &mut { OPEN },
-        &mut [0; 64],
+    let done = turn(
+        &mut direction,
+        (&mut source, &mut { OPEN }),
+        (&mut Script::default(), &mut { OPEN }),
+        &mut tools(64, 0),
         640,
     );
-    assert!(matches!(turn, Turn::Spent));
+    assert!(matches!(done, Turn::Spent));
     assert_eq!(direction.moved(), 640);
 }
 
 #[test]
 fn a_broken_source_and_a_broken_sink_are_told_apart() {
     let mut direction = Direction::default();
-    let turn = direction.run(
-        &mut reading([Act::Break]),
-        &mut { OPEN },
-        &mut Script::default(),
-        &mut { OPEN },
-        &mut [0; 8],
+    let done = turn(
+        &mut direction,
+        (&mut reading([Act::Break]), &mut { OPEN }),
+        (&mut Script::default(), &mut { OPEN }),
+        &mut tools(8, 0),
         100,
     );
-    assert!(matches!(turn, Turn::SourceBroke(_)));
+    assert!(matches!(done, Turn::SourceBroke(_)));
     let mut sink = Script::default();
     sink.writes.push_back(Act::Break);
-    let turn = Direction::default().run(
-        &mut reading([Act::Give(vec![1])]),
-        &mut { OPEN },
-        &mut sink,
-        &mut { OPEN },
-        &mut [0; 8],
+    let done = turn(
+        &mut Direction::default(),
+        (&mut reading([Act::Give(vec![1])]), &mut { OPEN }),
+        (&mut sink, &mut { OPEN }),
+        &mut tools(8, 0),
         100,
     );
-    assert!(matches!(turn, Turn::SinkBroke(_)));
+    assert!(matches!(done, Turn::SinkBroke(_)));
 }
 
 fn read_act() -> impl Strategy<Value = Act> {
@@ -192,6 +245,104 @@ fn write_act() -> impl Strategy<Value = Act> {
     prop_oneof![3 => (1usize..40).prop_map(Act::Take), 1 => Just(Act::Block)]
 }
 
+#[test]
+fn the_fin_leaves_with_the_last_bytes() {
+    let mut source = reading([Act::Give(b"bye".to_vec()), Act::End]);
+    let mut sink = Script::default();
+    let mut direction = Direction::default();
+    let mut from = Ready {
+        hangup: true,
+        ..OPEN
+    };
+    let ends = Ends {
+        source: &mut source,
+        from: &mut from,
+        sink: &mut sink,
+        to: &mut { OPEN },
+        is_last: true,
+    };
+    assert!(matches!(
+        direction.run(ends, &mut tools(64, 0), 999),
+        Turn::Idle
+    ));
+    assert_eq!((sink.got.as_slice(), sink.last), (&b"bye"[..], 3));
+    assert!(direction.is_closed());
+    assert!(!*sink.shut.borrow(), "close(2) says it");
+}
+
+#[test]
+fn a_reset_behind_the_last_bytes_is_no_end() {
+    let mut source = reading([Act::Give(b"cut".to_vec()), Act::Break]);
+    let mut sink = Script::default();
+    let mut direction = Direction::default();
+    let mut from = Ready {
+        hangup: true,
+        ..OPEN
+    };
+    let done = turn(
+        &mut direction,
+        (&mut source, &mut from),
+        (&mut sink, &mut { OPEN }),
+        &mut tools(64, 0),
+        999,
+    );
+    assert!(matches!(done, Turn::SourceBroke(_)));
+    assert_eq!((sink.got.as_slice(), sink.last), (&b"cut"[..], 0));
+    assert!(!direction.is_closed());
+}
+
+#[test]
+fn only_a_second_write_must_not_wait() {
+    let mut direction = Direction::lazy();
+    let mut sink = Script::default();
+    for is_prompt in [false, true] {
+        let mut source = reading([Act::Give(b"x".to_vec())]);
+        turn(
+            &mut direction,
+            (&mut source, &mut { OPEN }),
+            (&mut sink, &mut { OPEN }),
+            &mut tools(64, 0),
+            999,
+        );
+        assert_eq!(*sink.prompt.borrow(), is_prompt);
+    }
+}
+
+#[test]
+fn a_full_scratch_buffer_makes_it_a_pipe_and_small_moves_a_copy() {
+    let mut tools = tools(1 << 16, 4);
+    let mut direction = Direction::default();
+    let mut sink = Script::default();
+    let mut source = reading(vec![Act::Give(vec![7; 1 << 16]); 3]);
+    let both =
+        |direction: &mut Direction, source: &mut Script, sink: &mut Script, tools: &mut Tools| {
+            turn(
+                direction,
+                (source, &mut { OPEN }),
+                (sink, &mut { OPEN }),
+                tools,
+                usize::MAX,
+            )
+        };
+    both(&mut direction, &mut source, &mut sink, &mut tools);
+    assert!(direction.is_splicing && direction.pipe.is_none());
+    assert_eq!(tools.pipes.open(), 1, "and the pipe is back");
+    for _ in 0..MOST_SMALL {
+        let mut source = reading([Act::Give(b"x".to_vec())]);
+        both(&mut direction, &mut source, &mut sink, &mut tools);
+    }
+    assert!(!direction.is_splicing);
+    assert_eq!(sink.got.len(), 3 * (1 << 16) + usize::from(MOST_SMALL));
+
+    // A sink that stalls keeps the pipe, and its end closes it.
+    let mut source = reading(vec![Act::Give(vec![7; 1 << 16]); 3]);
+    sink.writes = [Act::Take(usize::MAX), Act::Take(5), Act::Block].into();
+    both(&mut direction, &mut source, &mut sink, &mut tools);
+    assert!(direction.is_stalled());
+    direction.give_up(&mut tools.pipes);
+    assert_eq!(tools.pipes.open(), 0);
+}
+
 proptest! {
     /// However the sockets cut, block and stall, what goes in comes out, and
     /// the FIN comes last.
@@ -200,6 +351,9 @@ proptest! {
         mut reads in prop::collection::vec(read_act(), 0..40),
         writes in prop::collection::vec(write_act(), 0..80),
         scratch in 1usize..64,
+        pipes in 0usize..2,
+        hangup: bool,
+        is_last: bool,
     ) {
         let wanted: Vec<u8> = reads
             .iter()
@@ -210,15 +364,24 @@ proptest! {
         let mut source = reading(reads);
         let mut sink = Script { writes: writes.into(), ..Script::default() };
         let mut direction = Direction::default();
-        let mut scratch = vec![0; scratch];
+        let mut tools = tools(scratch, pipes);
         for _ in 0..10_000 {
             if direction.is_closed() {
                 break;
             }
             // Every round both sockets report that they are ready again.
-            direction.run(&mut source, &mut { OPEN }, &mut sink, &mut { OPEN }, &mut scratch, 100);
+            let ends = Ends {
+                source: &mut source,
+                from: &mut Ready { hangup, ..OPEN },
+                sink: &mut sink,
+                to: &mut { OPEN },
+                is_last,
+            };
+            direction.run(ends, &mut tools, 100);
         }
         prop_assert!(direction.is_closed());
+        prop_assert!(direction.pipe.is_none(), "borrowed no longer than needed");
+        prop_assert_eq!(*sink.shut.borrow(), !is_last);
         prop_assert_eq!(sink.got, wanted);
     }
 }

@@ -27,6 +27,8 @@ pub struct Plan {
     pub listener: ListenerSettings,
     pub workers: usize,
     pub sessions: u32,
+    pub pipes: u32,
+    pub busy_poll: Duration,
 }
 
 impl Plan {
@@ -41,6 +43,8 @@ impl Plan {
             listener: ListenerSettings::new(name("front"), any, name("pool")),
             workers: 2,
             sessions: 10_000,
+            pipes: 8,
+            busy_poll: Duration::ZERO,
         }
     }
 }
@@ -63,12 +67,14 @@ impl Plane {
         let budget = Budget {
             sessions: plan.sessions,
             refusals: 16,
+            pipes: plan.pipes,
             is_clamped: false,
         };
         let workers = Workers::start(
             plan.workers,
             Arc::clone(&snapshot),
             budget,
+            plan.busy_poll,
             Sink::nowhere(),
             Seed(7),
             Box::new(move |_| {

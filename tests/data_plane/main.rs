@@ -2,6 +2,8 @@
 //! real clients, small servers of the test's own. No control plane, no root.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod bulk;
+mod client_first;
 mod kit;
 mod limits;
 mod proxy_header;

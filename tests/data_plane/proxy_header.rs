@@ -6,7 +6,7 @@ use tandem::net::proxy_header::{self, Parsed};
 use tandem::pool::{Protocol, ProxyVersion};
 use tandem::types::Reason;
 
-use super::kit::{Plan, Plane, echo, read_all, read_some, server};
+use super::kit::{PATIENCE, Plan, Plane, echo, read_all, read_some, server};
 
 fn accepting() -> Plan {
     let mut plan = Plan::new(Protocol::Tcp, &[echo()]);
@@ -87,7 +87,7 @@ fn backends_are_sent_the_client_and_not_the_balancer() {
         let plane = Plane::start(plan);
         let mut client = plane.connect();
         assert_eq!(read_some(&mut client, 2), "ok");
-        let source = tell.recv().unwrap().0;
+        let source = tell.recv_timeout(PATIENCE).unwrap().0;
         assert_eq!(source, Some(client.local_addr().unwrap()));
     }
 }
@@ -108,7 +108,7 @@ fn local_in_and_send_out_names_the_sender() {
     client
         .write_all(&proxy_header::encode_local(ProxyVersion::V2))
         .unwrap();
-    let Parsed::Done { header, .. } = tell.recv().unwrap() else {
+    let Parsed::Done { header, .. } = tell.recv_timeout(PATIENCE).unwrap() else {
         panic!("incomplete");
     };
     assert_eq!(header.source, Some(client.local_addr().unwrap()));

@@ -8,7 +8,9 @@ use tandem::net::tune;
 use tandem::pool::Protocol;
 use tandem::types::Reason;
 
-use super::kit::{Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server};
+use super::kit::{
+    PATIENCE, Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server,
+};
 
 #[test]
 fn bytes_arrive_whole_and_half_closes_reach_the_other_side() {
@@ -45,7 +47,7 @@ fn a_server_that_closes_first_still_hears_the_client() {
     assert_eq!(read_all(&mut client), (b"bye".to_vec(), false));
     client.write_all(b"and thanks").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(hears.recv().unwrap(), "and thanks");
+    assert_eq!(hears.recv_timeout(PATIENCE).unwrap(), "and thanks");
     eventually("the session ends", || {
         plane.finished(Reason::ServerClosed) == 1
     });
@@ -61,6 +63,7 @@ fn a_reset_is_passed_on_as_a_reset() {
             tune::reset_on_close(&stream).unwrap();
             return;
         }
+        stream.write_all(b".").unwrap();
         told.send(stream.read_to_end(&mut Vec::new()).is_err())
             .unwrap();
     });
@@ -70,10 +73,11 @@ fn a_reset_is_passed_on_as_a_reset() {
     assert_eq!(read_all(&mut client), (vec![], true));
     let mut client = plane.connect();
     client.write_all(b"?").unwrap();
-    eventually("the byte is relayed", || plane.active(0) == 1);
+    assert_eq!(read_some(&mut client, 1), ".", "the byte was relayed");
     tune::reset_on_close(&client).unwrap();
     drop(client);
-    assert!(tell.recv().unwrap(), "the server sees the reset");
+    let saw_it = tell.recv_timeout(PATIENCE);
+    assert!(saw_it.unwrap(), "the server sees the reset");
     eventually("both end", || {
         plane.finished(Reason::ServerReset) == 1 && plane.finished(Reason::ClientReset) == 1
     });
@@ -194,4 +198,17 @@ fn ipv6_clients_and_backends_meet() {
     let plane = Plane::start(plan);
     assert!(plane.front.is_ipv6());
     assert_eq!(read_some(&mut plane.connect(), 3), "six");
+}
+
+#[test]
+fn a_worker_that_stays_awake_serves_the_same() {
+    let mut plan = Plan::new(Protocol::Tcp, &[echo()]);
+    plan.busy_poll = Duration::from_micros(200);
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    for pause in [0, 1, 0, 0, 20, 0, 0, 0] {
+        std::thread::park_timeout(Duration::from_millis(pause));
+        client.write_all(b"ping").unwrap();
+        assert_eq!(read_some(&mut client, 4), "ping");
+    }
 }

@@ -1,17 +1,18 @@
 //! `listeners:`
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::node::{Key, Node, Place};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
-    Parsed, bind, duration, nearest, network, number, number32, or_off, wrong,
+    Parsed, bind, duration, nearest, network, number, number32, or_off, word, wrong,
 };
-use crate::pool::ListenerSettings;
+use crate::pool::{ListenerSettings, Protocol};
 use crate::types::Name;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "bind",
     "pool",
     "allow",
@@ -22,14 +23,23 @@ const KEYS: [&str; 10] = [
     "accept_proxy",
     "proxy_header_timeout",
     "first_byte_timeout",
+    "client_first",
 ];
+
+/// What listeners must know of the pools.
+pub(super) struct Pools<'n> {
+    /// All of them: a listener that names a broken pool is not wrong itself.
+    pub(super) names: Vec<&'n str>,
+    /// What the others speak.
+    pub(super) protocols: HashMap<Name, Protocol>,
+}
 
 /// An address that is taken, where, and by whom.
 type Taken = (SocketAddr, String);
 
 pub(super) fn read(
     node: &Node,
-    pools: &[&str],
+    pools: &Pools<'_>,
     own: Option<&[IpAddr]>,
     reader: &mut Reader<'_>,
 ) -> Vec<ListenerSettings> {
@@ -55,7 +65,7 @@ pub(super) fn read(
 fn listener(
     key: &Key,
     node: &Node,
-    pools: &[&str],
+    pools: &Pools<'_>,
     own: Option<&[IpAddr]>,
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
@@ -64,7 +74,7 @@ fn listener(
     let name = reader.name(key, &path);
     let fields = reader.fields(node, &path, &KEYS)?;
     let binds = binds(&fields, own, taken, reader);
-    let pool = pool(&fields, pools, reader);
+    let pool = pool(&fields, &pools.names, reader);
     let mut settings = ListenerSettings::new(
         name?,
         SocketAddr::from(([0; 4], 0)),
@@ -104,7 +114,23 @@ fn listener(
     reader.set(&fields, "first_byte_timeout", timeout, or_off(duration));
     settings.binds = binds?;
     settings.pool = pool?;
+    let protocol = pools.protocols.get(&settings.pool).copied();
+    settings.client_first = client_first(&fields, protocol, reader);
     Some(settings)
+}
+
+fn client_first(fields: &Fields<'_>, protocol: Option<Protocol>, reader: &mut Reader<'_>) -> bool {
+    let mut said = None;
+    let words = word(&[("auto", None), ("on", Some(true)), ("off", Some(false))]);
+    reader.set(fields, "client_first", &mut said, words);
+    if let (Some(node), Some(true), Some(Protocol::Mysql)) =
+        (fields.get("client_first"), said, protocol)
+    {
+        let what = "in MySQL the server speaks first: clients would wait for ever";
+        let hint = "leave it out";
+        reader.fault(node.at, fields.path("client_first"), what, hint);
+    }
+    said.unwrap_or_else(|| protocol.is_some_and(Protocol::is_client_first))
 }
 
 fn binds(

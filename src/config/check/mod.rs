@@ -9,10 +9,11 @@ mod probe;
 mod publish;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
-use super::scalar::{Parsed, duration, number32, word, wrong};
+use super::scalar::{Parsed, duration, number, number32, word, wrong};
 use super::{Config, PoolConfig};
 use crate::admin::AdminSettings;
 use crate::event::{LogFormat, LogSettings};
@@ -21,7 +22,13 @@ use crate::proxy::Limits;
 
 const SECTIONS: [&str; 6] = ["listeners", "pools", "pair", "process", "admin", "log"];
 
-const PROCESS: [&str; 4] = ["workers", "max_connections", "shutdown_grace", "state_dir"];
+const PROCESS: [&str; 5] = [
+    "workers",
+    "max_connections",
+    "busy_poll",
+    "shutdown_grace",
+    "state_dir",
+];
 
 /// The configuration, as far as it is right; `reader` has what is wrong.
 pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
@@ -42,11 +49,17 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     }
     let pools = fields.get("pools").map(|it| pools::read(it, reader));
     let pools: Vec<PoolConfig> = pools.unwrap_or_default();
-    let names = pool_names(&fields, reader);
+    let protocols = pools
+        .iter()
+        .map(|it| (it.pool.name.clone(), it.pool.protocol));
+    let known = listeners::Pools {
+        names: pool_names(&fields, reader),
+        protocols: protocols.collect(),
+    };
     let listeners = fields.get("listeners");
     let pair = fields.get("pair").and_then(|it| pair::read(it, reader));
     let own = pair.as_ref().map(pair::own_addresses);
-    let listeners = listeners.map(|it| listeners::read(it, &names, own.as_deref(), reader));
+    let listeners = listeners.map(|it| listeners::read(it, &known, own.as_deref(), reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
     let admin = fields.get("admin").map(|it| admin::read(it, reader));
     let config = Config {
@@ -93,6 +106,7 @@ fn limits(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Limits {
         &mut limits.max_connections,
         most,
     );
+    reader.set(&process, "busy_poll", &mut limits.busy_poll, busy_poll);
     reader.set(
         &process,
         "shutdown_grace",
@@ -100,6 +114,21 @@ fn limits(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Limits {
         duration,
     );
     limits
+}
+
+/// Up to a millisecond: more is a core burnt for nothing.
+fn busy_poll(text: &str) -> Parsed<Duration> {
+    let hint = "off, or from 1us to 1000us";
+    if text == "off" {
+        return Ok(Duration::ZERO);
+    }
+    let Some(micros) = text.strip_suffix("us") else {
+        return wrong(format!("{text:?} is not in microseconds"), hint);
+    };
+    match number(1, 1000)(micros) {
+        Ok(micros) => Ok(Duration::from_micros(micros)),
+        Err(_) => wrong(format!("{text} is out of range"), hint),
+    }
 }
 
 /// Where state is kept: systemd says it (`StateDirectory=`) if the file does
