@@ -37,7 +37,7 @@ impl Problems {
         found.sort_by_key(|it| (it.at.line, it.at.column));
         let all = found.into_iter().map(|fault| {
             let line = fault.at.line.checked_sub(1);
-            let source = line.and_then(|line| text.lines().nth(line));
+            let source = line.and_then(|line| lines(text).nth(line));
             Problem {
                 line: fault.at.line,
                 column: fault.at.column,
@@ -58,6 +58,25 @@ impl Problems {
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.all.iter()
     }
+}
+
+/// The lines of `text` as YAML counts them: a lone CR ends one, too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(['\r', '\n']) else {
+            rest = None;
+            return Some(text);
+        };
+        let width = if text[end..].starts_with("\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = Some(&text[end + width..]);
+        Some(&text[..end])
+    })
 }
 
 /// A problem before it has been shown its line.
@@ -110,5 +129,16 @@ impl Problem {
             Some(hint) => writeln!(f, "   = {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_end_a_line_counts() {
+        let found: Vec<_> = lines("a\rb\r\n\nc\n").collect();
+        assert_eq!(found, ["a", "b", "", "c", ""]);
     }
 }
