@@ -115,7 +115,11 @@ const NOT_IN_PROXY: &[&str] = &["tokio", "async ", "await"];
 const UNSAFE: &[&str] = &[];
 
 fn sources() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    files_below("src")
+}
+
+fn files_below(folder: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = BTreeMap::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -213,11 +217,18 @@ fn the_data_plane_knows_no_tokio() {
 
 #[test]
 fn files_have_one_purpose() {
-    let long = sources().into_iter().filter_map(|(file, text)| {
-        let lines = text.lines().count();
-        (lines > MOST_LINES).then(|| format!("src/{file}: {lines} lines, {MOST_LINES} at the most"))
-    });
-    report(&long.collect::<Vec<_>>());
+    let mut problems = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        for (file, text) in files_below(folder) {
+            let lines = text.lines().count();
+            if lines > MOST_LINES {
+                problems.push(format!(
+                    "{folder}/{file}: {lines} lines, {MOST_LINES} at the most"
+                ));
+            }
+        }
+    }
+    report(&problems);
 }
 
 #[test]
@@ -228,12 +239,21 @@ fn unsafe_stays_where_it_is_named() {
             continue;
         }
         for (at, line) in code(&text) {
-            if line.contains("unsafe ") || line.contains("allow(unsafe_code)") {
+            if is_unsafe(line) {
                 problems.push(format!("src/{file}:{at}: unsafe outside the named files"));
             }
         }
     }
+    for (file, text) in files_below("tests/fuzz/src") {
+        for (at, _) in code(&text).filter(|(_, line)| is_unsafe(line)) {
+            problems.push(format!("tests/fuzz/src/{file}:{at}: unsafe in a target"));
+        }
+    }
     report(&problems);
+}
+
+fn is_unsafe(line: &str) -> bool {
+    line.contains("unsafe ") || line.contains("allow(unsafe_code)")
 }
 
 #[test]
