@@ -150,7 +150,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_test(file: &str) -> bool {
-    file.ends_with("tests.rs")
+    file.ends_with("tests.rs") || file.contains("_tests/")
 }
 
 fn module(file: &str) -> &str {
