@@ -1,55 +1,17 @@
 //! lb.yaml: a configuration, or problems that each say where.
 
-use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 
-use tandem::config::{Config, Surroundings, changes};
+use tandem::config::{Config, changes};
 
-/// A machine that is the same everywhere.
-struct Fixed;
+#[path = "../../golden/machine.rs"]
+mod machine;
 
-impl Surroundings for Fixed {
-    fn env(&self, name: &str) -> Option<String> {
-        match name {
-            "DB_PASSWORD" => Some("geheim".to_owned()),
-            "PORT" => Some("8080".to_owned()),
-            _ => None,
-        }
-    }
-
-    fn read_file(&self, path: &Path) -> io::Result<String> {
-        match path.extension().and_then(|it| it.to_str()) {
-            Some("pass") => Ok("geheim\n".to_owned()),
-            Some("tsig") => Ok("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n".to_owned()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn is_open_to_all(&self, path: &Path) -> bool {
-        path.ends_with("open.pass")
-    }
-
-    fn folder(&self) -> &Path {
-        Path::new("/etc/tandem")
-    }
-
-    fn node(&self) -> Option<String> {
-        None
-    }
-
-    fn host_name(&self) -> String {
-        "lb2.example.com".to_owned()
-    }
-
-    fn has_address(&self, address: IpAddr) -> bool {
-        address == IpAddr::from([203, 0, 113, 11])
-    }
-}
+use machine::Machine;
 
 pub(crate) fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    match Config::parse(&text, "lb.yaml", &Fixed) {
+    match Config::parse(&text, "lb.yaml", &Machine) {
         Ok(config) => printed_means_the_same(&config),
         Err(problems) => {
             // YAML ends a line with a lone CR, too.
@@ -85,7 +47,7 @@ fn names_a_place(line: &str) -> bool {
 
 fn printed_means_the_same(config: &Config) {
     let printed = config.to_yaml();
-    let again = Config::parse(&printed, "lb.yaml", &Fixed);
+    let again = Config::parse(&printed, "lb.yaml", &Machine);
     let again = again.unwrap_or_else(|problems| panic!("{printed}\n{problems}"));
     assert_eq!(again.to_json(), config.to_json(), "{printed}");
     assert!(changes(config, config).is_empty(), "nothing has changed");
