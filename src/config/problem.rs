@@ -41,9 +41,9 @@ impl Problems {
             Problem {
                 line: fault.at.line,
                 column: fault.at.column,
-                path: fault.path,
-                what: fault.what,
-                hint: fault.hint,
+                path: one_line(&fault.path),
+                what: one_line(&fault.what),
+                hint: fault.hint.as_deref().map(one_line),
                 length: fault.at.length,
                 source: source.unwrap_or_default().to_owned(),
             }
@@ -77,6 +77,16 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
         rest = Some(&text[end + width..]);
         Some(&text[..end])
     })
+}
+
+/// `text` with line breaks and all other control characters written out: a
+/// quoted value must not look like another message, nor steer a terminal.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => String::from(c),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A problem before it has been shown its line.
@@ -135,6 +145,24 @@ impl Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quoted_value_stays_in_its_line() {
+        let fault = Fault {
+            at: Place::default(),
+            path: "pools.a\u{1b}[2J".to_owned(),
+            what: "wrong: x\nlb.yaml:1:1: ü".to_owned(),
+            hint: Some("not\r\nthat".to_owned()),
+        };
+        let shown = Problems::new("lb.yaml", "", vec![fault]).to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        let expected = [
+            r"lb.yaml:1:1: pools.a\u{1b}[2J: wrong: x\nlb.yaml:1:1: ü",
+            r"   = not\r\nthat",
+            "1 problem",
+        ];
+        assert_eq!(lines, expected);
+    }
 
     #[test]
     fn every_way_to_end_a_line_counts() {

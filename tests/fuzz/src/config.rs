@@ -26,7 +26,9 @@ pub(crate) fn check(data: &[u8]) {
             assert!(count > 0, "who refuses says why");
             let shown = problems.to_string();
             let named = shown.lines().filter(|it| names_a_place(it)).count();
-            assert!(named >= count, "{count} problems:\n{shown}");
+            assert_eq!(named, count, "each problem has its place:\n{shown}");
+            let is_odd = |c: char| c.is_control() && c != '\n';
+            assert!(!shown.contains(is_odd), "{shown:?}");
         }
     }
 }
