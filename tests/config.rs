@@ -6,55 +6,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
-use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tandem::config::{Change, Config, LoadError, Process, Surroundings, changes};
+use tandem::config::{Change, Config, LoadError, Process, changes};
 
-/// An environment that is the same everywhere.
-struct Golden(PathBuf);
+#[path = "golden/machine.rs"]
+mod machine;
 
-impl Surroundings for Golden {
-    fn env(&self, name: &str) -> Option<String> {
-        match name {
-            "DB_PASSWORD" => Some("geheim".to_owned()),
-            "PORT" => Some("8080".to_owned()),
-            _ => None,
-        }
-    }
-
-    fn read_file(&self, path: &Path) -> io::Result<String> {
-        match path.file_name().and_then(|it| it.to_str()) {
-            Some("good.pass") => Ok("geheim\n".to_owned()),
-            Some("long.pass") => Ok("geheim".repeat(8)),
-            Some("open.pass") => Ok("geheim\n".to_owned()),
-            Some("empty.pass") => Ok("\n".to_owned()),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn is_open_to_all(&self, path: &Path) -> bool {
-        path.ends_with("open.pass")
-    }
-
-    fn folder(&self) -> &Path {
-        &self.0
-    }
-
-    fn node(&self) -> Option<String> {
-        None
-    }
-
-    fn host_name(&self) -> String {
-        "lb2.example.com".to_owned()
-    }
-
-    fn has_address(&self, address: IpAddr) -> bool {
-        address == IpAddr::from([203, 0, 113, 11])
-    }
-}
+use machine::Machine;
 
 fn golden(folder: &str) -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -75,7 +35,7 @@ fn golden(folder: &str) -> Vec<(PathBuf, String)> {
 
 fn parse(path: &Path, text: &str) -> Result<Config, String> {
     let name = path.file_name().unwrap().to_str().unwrap();
-    let around = Golden(PathBuf::from("/etc/tandem"));
+    let around = Machine;
     Config::parse(text, name, &around).map_err(|problems| format!("{problems}\n"))
 }
 
@@ -258,7 +218,7 @@ proptest! {
             let to = text.floor_char_boundary((from + length).min(text.len()));
             text.replace_range(from..to, &new);
         }
-        let around = Golden(PathBuf::from("/etc/tandem"));
+        let around = Machine;
         if let Err(problems) = Config::parse(&text, "lb.yaml", &around) {
             prop_assert!(problems.iter().count() > 0);
             for problem in problems.iter() {

@@ -11,6 +11,7 @@ const MOST_LINES: usize = 800;
 
 /// Module -> modules it may name. `ARCHITECTURE.md` explains the arrows.
 const MAY_NAME: &[(&str, &[&str])] = &[
+    ("child", &[]),
     ("clock", &[]),
     ("types", &[]),
     ("metrics", &["types", "clock"]),
@@ -23,9 +24,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "proxy",
         &["types", "clock", "event", "net", "pool", "relay"],
     ),
-    ("health", &["types", "clock", "event", "net", "pool"]),
+    (
+        "health",
+        &["types", "child", "clock", "event", "net", "pool"],
+    ),
     ("pair", &["types", "clock", "event", "net"]),
-    ("dns", &["types", "clock", "event", "net"]),
+    ("dns", &["types", "child", "clock", "event", "net"]),
     (
         "admin",
         &["types", "clock", "event", "metrics", "status", "net"],
@@ -115,7 +119,11 @@ const NOT_IN_PROXY: &[&str] = &["tokio", "async ", "await"];
 const UNSAFE: &[&str] = &["net/defer.rs"];
 
 fn sources() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    files_below("src")
+}
+
+fn files_below(folder: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = BTreeMap::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -142,7 +150,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_test(file: &str) -> bool {
-    file.ends_with("tests.rs")
+    file.ends_with("tests.rs") || file.contains("_tests/")
 }
 
 fn module(file: &str) -> &str {
@@ -213,11 +221,18 @@ fn the_data_plane_knows_no_tokio() {
 
 #[test]
 fn files_have_one_purpose() {
-    let long = sources().into_iter().filter_map(|(file, text)| {
-        let lines = text.lines().count();
-        (lines > MOST_LINES).then(|| format!("src/{file}: {lines} lines, {MOST_LINES} at the most"))
-    });
-    report(&long.collect::<Vec<_>>());
+    let mut problems = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        for (file, text) in files_below(folder) {
+            let lines = text.lines().count();
+            if lines > MOST_LINES {
+                problems.push(format!(
+                    "{folder}/{file}: {lines} lines, {MOST_LINES} at the most"
+                ));
+            }
+        }
+    }
+    report(&problems);
 }
 
 #[test]
@@ -228,12 +243,21 @@ fn unsafe_stays_where_it_is_named() {
             continue;
         }
         for (at, line) in code(&text) {
-            if line.contains("unsafe ") || line.contains("allow(unsafe_code)") {
+            if is_unsafe(line) {
                 problems.push(format!("src/{file}:{at}: unsafe outside the named files"));
             }
         }
     }
+    for (file, text) in files_below("tests/fuzz/src") {
+        for (at, _) in code(&text).filter(|(_, line)| is_unsafe(line)) {
+            problems.push(format!("tests/fuzz/src/{file}:{at}: unsafe in a target"));
+        }
+    }
     report(&problems);
+}
+
+fn is_unsafe(line: &str) -> bool {
+    line.contains("unsafe ") || line.contains("allow(unsafe_code)")
 }
 
 #[test]

@@ -37,13 +37,13 @@ impl Problems {
         found.sort_by_key(|it| (it.at.line, it.at.column));
         let all = found.into_iter().map(|fault| {
             let line = fault.at.line.checked_sub(1);
-            let source = line.and_then(|line| text.lines().nth(line));
+            let source = line.and_then(|line| lines(text).nth(line));
             Problem {
                 line: fault.at.line,
                 column: fault.at.column,
-                path: fault.path,
-                what: fault.what,
-                hint: fault.hint,
+                path: one_line(&fault.path),
+                what: one_line(&fault.what),
+                hint: fault.hint.as_deref().map(one_line),
                 length: fault.at.length,
                 source: source.unwrap_or_default().to_owned(),
             }
@@ -58,6 +58,35 @@ impl Problems {
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.all.iter()
     }
+}
+
+/// The lines of `text` as YAML counts them: a lone CR ends one, too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.find(['\r', '\n']) else {
+            rest = None;
+            return Some(text);
+        };
+        let width = if text[end..].starts_with("\r\n") {
+            2
+        } else {
+            1
+        };
+        rest = Some(&text[end + width..]);
+        Some(&text[..end])
+    })
+}
+
+/// `text` with line breaks and all other control characters written out: a
+/// quoted value must not look like another message, nor steer a terminal.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().collect(),
+        false => String::from(c),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A problem before it has been shown its line.
@@ -110,5 +139,34 @@ impl Problem {
             Some(hint) => writeln!(f, "   = {hint}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_stays_in_its_line() {
+        let fault = Fault {
+            at: Place::default(),
+            path: "pools.a\u{1b}[2J".to_owned(),
+            what: "wrong: x\nlb.yaml:1:1: ü".to_owned(),
+            hint: Some("not\r\nthat".to_owned()),
+        };
+        let shown = Problems::new("lb.yaml", "", vec![fault]).to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        let expected = [
+            r"lb.yaml:1:1: pools.a\u{1b}[2J: wrong: x\nlb.yaml:1:1: ü",
+            r"   = not\r\nthat",
+            "1 problem",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn every_way_to_end_a_line_counts() {
+        let found: Vec<_> = lines("a\rb\r\n\nc\n").collect();
+        assert_eq!(found, ["a", "b", "", "c", ""]);
     }
 }

@@ -12,7 +12,7 @@ use hickory_server::proto::serialize::binary::BinEncoder;
 use hickory_server::server::{Request, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 
-use super::gate::{Gate, bare, gate};
+use super::gate::{Gate, bare, gate, question};
 use super::limiter::Transport;
 use super::records::{Data, Record, Zone};
 use crate::types::Fqdn;
@@ -24,7 +24,7 @@ const PLAIN_PAYLOAD: u16 = 512;
 
 /// A zone, laid out for answering.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     zone: Zone,
     apex: LowerName,
     soa: Option<rr::Record>,
@@ -43,11 +43,11 @@ struct Set {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub struct Reply {
     /// As it is sent.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// What it says.
-    pub(super) code: ResponseCode,
+    pub code: ResponseCode,
 }
 
 /// What the zone says to a question.
@@ -62,7 +62,7 @@ struct Found<'a> {
 /// The answer of `table` to `raw`, which came from `from`; none to what is no
 /// query. `turn` grows from answer to answer and decides which of several
 /// addresses comes first. Without a table every question is a failure of ours.
-pub(super) fn answer(
+pub fn answer(
     table: Option<&Table>,
     raw: &[u8],
     from: SocketAddr,
@@ -77,6 +77,11 @@ pub(super) fn answer(
         Gate::Drop => return None,
         Gate::Refuse(code) => return refuse(code),
         Gate::Parse => {}
+    }
+    // The question goes back as it came, so it must mean the same there: a
+    // pointer could only lead into the header, which differs.
+    if question(raw).is_none() {
+        return refuse(ResponseCode::FormErr);
     }
     let protocol = match transport {
         Transport::Tcp => Protocol::Tcp,
@@ -112,7 +117,8 @@ pub(super) fn answer(
 }
 
 impl Table {
-    pub(super) fn new(zone: Zone) -> Self {
+    /// Lays `zone` out.
+    pub fn new(zone: Zone) -> Self {
         let mut names = HashMap::<LowerName, Vec<Set>>::new();
         let apex = labels(zone.apex());
         for record in zone.records() {
@@ -328,6 +334,15 @@ mod tests {
 
     fn from() -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 9], 5353))
+    }
+
+    #[test]
+    fn a_question_that_points_into_the_header_is_refused() {
+        let raw = b"\x1b\0\0\0\0\x01\0\0\0\0\0\0\x01x\xc0\x02\0\x01\0\x01";
+        let reply = answer(Some(&table()), raw, from(), Transport::Udp, 0);
+        let reply = reply.expect("a query is answered");
+        assert_eq!(reply.code, ResponseCode::FormErr);
+        assert_eq!(reply.bytes[4..], [0; 8], "no question comes back");
     }
 
     #[test]

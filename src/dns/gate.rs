@@ -57,7 +57,17 @@ pub(super) fn bare(raw: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
 
 /// "Ask again over TCP", with the question as it came: for a source that is
 /// over its rate. Never longer than the query. None if `raw` has no question.
-pub(super) fn truncated(raw: &[u8]) -> Option<Vec<u8>> {
+pub fn truncated(raw: &[u8]) -> Option<Vec<u8>> {
+    let question = question(raw)?;
+    let mut reply = bare(raw, ResponseCode::NoError)?;
+    reply[2] |= 0x02;
+    reply[5] = 1;
+    reply.extend_from_slice(question);
+    Some(reply)
+}
+
+/// The only question of `raw`, if it is written out.
+pub(super) fn question(raw: &[u8]) -> Option<&[u8]> {
     let (header, rest) = raw.split_first_chunk::<HEADER>()?;
     if header[4..6] != [0, 1] {
         return None;
@@ -74,12 +84,7 @@ pub(super) fn truncated(raw: &[u8]) -> Option<Vec<u8>> {
             return None;
         }
     }
-    let question = rest.get(..at + 4)?;
-    let mut reply = bare(raw, ResponseCode::NoError)?;
-    reply[2] |= 0x02;
-    reply[5] = 1;
-    reply.extend_from_slice(question);
-    Some(reply)
+    rest.get(..at + 4)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const SLIP: u32 = 4;
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Transport {
+pub enum Transport {
     /// Its source has completed a handshake.
     Tcp,
     /// Its source may be forged, and its answer must be small.

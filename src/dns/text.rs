@@ -28,7 +28,8 @@ pub fn parse(text: &str) -> Option<Registered> {
         beat: beat.parse().ok()?,
     };
     // "+7" and "07" are numbers, too, but no comparison would ever find them.
-    (of(&registered) == text).then_some(registered)
+    // And no claim has the term before the first one.
+    (of(&registered) == text && registered.claim.term > Term::NONE).then_some(registered)
 }
 
 /// The text that marks the own name of `node`, one of those behind the public
@@ -78,6 +79,7 @@ mod tests {
             "",
             "v=spf1 -all",
             "v=2 term=7 holder=a nonce=000000000000feed beat=42",
+            "v=1 term=0 holder=a nonce=000000000000feed beat=42",
             "v=1 term=+7 holder=a nonce=000000000000feed beat=42",
             "v=1 term=07 holder=a nonce=000000000000feed beat=42",
             "v=1 term=7 holder=a nonce=feed beat=42",

@@ -13,6 +13,8 @@ use crate::types::{Name, Term};
 
 const MAGIC: &[u8; 4] = b"TDM1";
 const TAG: usize = 16;
+/// How many bits of the flags have a meaning.
+const FLAGS: u32 = 6;
 /// Three names at their longest, and all else.
 pub(super) const MOST_BYTES: usize = 320;
 
@@ -130,6 +132,10 @@ pub fn decode(bytes: &[u8], key: &Key) -> Result<Heartbeat, Bad> {
 fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
     let role = *Role::ALL.get(usize::from(reader.byte()?))?;
     let flags = reader.byte()?;
+    // What this version cannot know of would be lost without a word.
+    if flags >> FLAGS != 0 {
+        return None;
+    }
     let flag = |bit: u8| flags & 1 << bit != 0;
     let mut numbers = [0; 8];
     for number in &mut numbers {
@@ -246,6 +252,18 @@ mod tests {
         assert_eq!(decode(&bytes, &other), Err(Bad::Signature));
         let other = Key::new("0123456789abcdef0123456789abcdef", "db.example.com");
         assert_eq!(decode(&bytes, &other), Err(Bad::Foreign));
+    }
+
+    #[test]
+    fn a_flag_of_another_version_is_not_passed_over() {
+        let key = key();
+        for bit in FLAGS..8 {
+            let mut bytes = encode(&heartbeat(), &key);
+            bytes.truncate(bytes.len() - TAG);
+            bytes[13] |= 1 << bit;
+            bytes.extend_from_slice(&key.tag(&bytes));
+            assert_eq!(decode(&bytes, &key), Err(Bad::Body), "bit {bit}");
+        }
     }
 
     #[test]

@@ -10,9 +10,10 @@ impl Term {
     /// Before the first claim.
     pub const NONE: Self = Self(0);
 
-    /// The term of the next claim.
+    /// The term of the next claim. After the last one there is none: who has
+    /// the pair's key can name it, and that must not end a node.
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -43,4 +44,15 @@ pub struct Registered {
     pub claim: Claim,
     /// Grows while the holder lives.
     pub beat: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_grow_and_never_begin_again() {
+        assert_eq!(Term::NONE.next(), Term(1));
+        assert_eq!(Term(u64::MAX).next(), Term(u64::MAX));
+    }
 }

@@ -252,7 +252,7 @@ impl Election {
             {
                 let new = Registered {
                     claim: known.claim.clone(),
-                    beat: known.beat + 1,
+                    beat: known.beat.saturating_add(1),
                 };
                 self.write(now, new, Purpose::Beat);
             }
