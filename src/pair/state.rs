@@ -271,10 +271,11 @@ impl Election {
             Order::Handover { to } => {
                 let refusal = if !matches!(self.role, Role::Holder) {
                     Some(Refusal::NotHolder)
-                } else if !self
-                    .twins
-                    .iter()
-                    .any(|twin| twin.name == to && twin.is_ready(&self.timing))
+                } else if self.can_more_than(&to)
+                    || !self
+                        .twins
+                        .iter()
+                        .any(|twin| twin.name == to && twin.is_ready(&self.timing))
                 {
                     Some(Refusal::NotReady(to.clone()))
                 } else {

@@ -116,6 +116,32 @@ fn a_hand_over_to_the_dead_is_refused() {
 }
 
 #[test]
+fn the_name_waits_for_a_twin_that_has_not_found_its_backends_yet() {
+    for kind in [Kind::Embedded, Kind::Cas2, Kind::Lease] {
+        let mut world = settled(kind);
+        world.at(world.now, Fault::Backends(1, false));
+        world.at(world.now + SECOND, Fault::HandOver(0, 1));
+        world.run_until(world.now + 2 * SECOND).unwrap();
+        assert_eq!(holder(&world), "lb1", "{kind:?}: an order is refused");
+        world.at(world.now, Fault::Shutdown(0));
+        world.run_until(world.now + SECOND / 2).unwrap();
+        assert_eq!(holder(&world), "lb1", "{kind:?}: it serves on");
+        let election = world.nodes[0].election.as_ref().unwrap();
+        let view = election.view(world.nodes[0].local(world.now));
+        assert_eq!(view.answer.as_str(), "lb1", "{kind:?}: and says so");
+        world.at(world.now, Fault::Backends(1, true));
+        world.run_until(world.now + SECOND / 2).unwrap();
+        assert_eq!(holder(&world), "lb2", "{kind:?}: now it can");
+
+        let mut world = settled(kind);
+        world.at(world.now, Fault::Backends(1, false));
+        world.at(world.now + SECOND, Fault::Shutdown(0));
+        world.run_until(world.now + 3 * SECOND).unwrap();
+        assert_eq!(holder(&world), "lb2", "{kind:?}: better than nobody");
+    }
+}
+
+#[test]
 fn whoever_ends_alone_keeps_the_name() {
     for kind in KINDS {
         let mut world = settled(kind);

@@ -132,7 +132,10 @@ impl Election {
         let yields = matches!(self.role, Role::Draining | Role::Unsure) || !self.fitness.serving;
         let holder = self.claim.as_ref().map(|it| &it.holder);
         let holder = holder.and_then(|name| self.twin(name)).filter(twin);
-        let other = holder.or_else(|| self.twins.iter().find(twin).filter(|_| yields));
+        // Who leaves serves on until somebody can do as much.
+        let can_do = |it: &&super::Twin| !self.fitness.serving || !self.can_more_than(&it.name);
+        let mut able = self.twins.iter().filter(twin).filter(can_do);
+        let other = holder.or_else(|| able.next().filter(|_| yields));
         other.map_or_else(|| self.me.clone(), |it| it.name.clone())
     }
 
