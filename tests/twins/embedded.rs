@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::kit::{Client, Pair, figure, get, median, now, pass, since, wait_until};
+use super::kit::client::{Client, get};
+use super::kit::pair::Pair;
+use super::kit::{figure, figures, now, pass, since, wait_until};
 
 fn servers(pair: &Pair) -> Vec<SocketAddr> {
     pair.ips.iter().map(|ip| (*ip, pair.dns).into()).collect()
@@ -30,13 +32,9 @@ fn the_killed_are_replaced_and_come_back_as_standbys() {
         assert!(pair.term(other) > term, "terms grow");
         pair.start(holder);
         assert_eq!(pair.settle(), other, "the name stays where it is well");
-        // The hold after an own claim damps the next one.
-        pass(Duration::from_millis(3500));
     }
-    figure("twins.kill_to_new_answer_ms", format!("{times:?}"));
-    let median = median(times);
-    figure("twins.kill_to_new_answer_median_ms", median.as_millis());
-    assert!(median < Duration::from_secs(5), "the goal is 300 ms");
+    let median = figures("twins.embedded.kill", times, "goal: 300 ms");
+    assert!(median < Duration::from_secs(5));
 }
 
 #[test]
@@ -86,7 +84,7 @@ fn a_planned_hand_over_fails_nobody() {
     let mut pair = Pair::embedded(12);
     pair.start_both();
     let holder = pair.settle();
-    let client = Client::start(servers(&pair), pair.web);
+    let client = Client::start(None, servers(&pair), pair.web, Duration::ZERO);
     pass(Duration::from_millis(500));
     let start = now();
     let answer = pair.admin(holder, "POST", "/v1/pair/handover");
@@ -104,10 +102,10 @@ fn a_planned_hand_over_fails_nobody() {
     let (ok, failed) = client.stop();
     figure(
         "twins.handover_requests",
-        format!("{ok} ok, {failed} failed"),
+        format!("{ok} ok, {} failed (goal: 0)", failed.len()),
     );
     assert!(ok > 100, "{ok}");
-    assert_eq!(failed, 0);
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]

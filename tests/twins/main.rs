@@ -3,13 +3,12 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod embedded;
+mod hosts;
 mod kit;
-mod namespaces;
 mod resolver;
 #[path = "../register/kit/server.rs"]
 #[allow(dead_code, reason = "the register's own tests use the rest")]
 mod server;
-mod witness;
 
 use std::time::Duration;
 

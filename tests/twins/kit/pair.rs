@@ -1,70 +1,32 @@
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hickory_server::proto::op::{Message, Query};
-use hickory_server::proto::rr::{Name, RData, RecordType};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::SOON;
+use super::client::{backend, resolve};
+use super::wait_until;
+use crate::server::{KEY, SECRET, Server, ZONE};
 
+/// The public name.
 pub const NAME: &str = "lb.example.test";
+/// What heartbeats are signed with.
+pub const PAIR_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-pub fn figure(name: &str, value: impl std::fmt::Display) {
-    eprintln!("figure: {name} = {value}");
-}
+/// What stands under `pair.dns` to answer for the name oneself.
+pub const EMBEDDED: &str = "{ ttl: 1s, serve: { bind: \":@DNS\", per_source_qps: 100000 } }";
 
-#[expect(clippy::disallowed_methods, reason = "a test measures real time")]
-pub fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test measures real time")]
-pub fn since(start: Instant) -> Duration {
-    start.elapsed()
-}
-
-pub fn pass(time: Duration) {
-    let start = now();
-    while since(start) < time {
-        std::thread::park_timeout(time.saturating_sub(since(start)));
-    }
-}
-
-pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) -> Duration {
-    let start = now();
-    while since(start) < SOON {
-        if is_true() {
-            return since(start);
-        }
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-    panic!("not true after {SOON:?}: {what}");
-}
-
-/// A web server that says `ok`.
-pub fn backend() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            std::thread::spawn(move || {
-                let mut head = [0; 1024];
-                let _gone = stream.read(&mut head);
-                let answer =
-                    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n";
-                let _gone = stream.write_all(answer.as_bytes());
-            });
-        }
-    });
-    address
+/// What stands under `pair.dns` to keep the name in `server`; `more` is put
+/// beside it.
+pub fn in_register(server: &Server, more: &str) -> String {
+    format!(
+        "{{ ttl: 1s, {more} rfc2136: {{ server: \"{}\", zone: {ZONE}, key: {KEY}, secret: \"{SECRET}\" }} }}",
+        server.address
+    )
 }
 
 /// Two nodes of one pair; index 0 is `lb1`.
@@ -97,7 +59,7 @@ impl Pair {
         let dir = TempDir::new().unwrap();
         let text = format!(
             "pair:\n  name: {NAME}\n  nodes: {{ lb1: {}, lb2: {} }}\n  \
-             secret: 0123456789abcdef0123456789abcdef\n  heartbeat: {{ port: {heartbeat} }}\n  \
+             secret: {PAIR_SECRET}\n  heartbeat: {{ port: {heartbeat} }}\n  \
              dns: {publish}\n\
              listeners:\n  web: {{ bind: \"self:{web}\", pool: web }}\n\
              pools:\n  web:\n    backends: {{ a: \"{}\" }}\n    \
@@ -123,10 +85,7 @@ impl Pair {
     }
 
     pub fn embedded(net: u8) -> Self {
-        Self::new(
-            net,
-            "{ ttl: 1s, serve: { bind: \":@DNS\", per_source_qps: 100000 } }",
-        )
+        Self::new(net, EMBEDDED)
     }
 
     pub fn start(&mut self, node: usize) {
@@ -148,6 +107,15 @@ impl Pair {
             .spawn()
             .unwrap();
         self.nodes[node] = Some(child);
+    }
+
+    /// Starts the nodes that do not run.
+    pub fn start_dead(&mut self) {
+        for node in 0..2 {
+            if self.nodes[node].is_none() {
+                self.start(node);
+            }
+        }
     }
 
     pub fn start_both(&mut self) {
@@ -263,82 +231,4 @@ fn free_ports(ips: [Ipv4Addr; 2]) -> [u16; 3] {
         held.push((TcpListener::bind((ips[1], port)).unwrap(), first));
         port
     })
-}
-
-pub fn resolve(server: SocketAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-    socket
-        .set_read_timeout(Some(Duration::from_millis(500)))
-        .ok()?;
-    socket.connect(server).ok()?;
-    let mut question = Message::query();
-    question.metadata.recursion_desired = true;
-    question.add_query(Query::query(Name::from_ascii(NAME).ok()?, RecordType::A));
-    socket.send(&question.to_vec().ok()?).ok()?;
-    let mut answer = [0; 1232];
-    let length = socket.recv(&mut answer).ok()?;
-    let answer = Message::from_vec(&answer[..length]).ok()?;
-    answer.answers.iter().find_map(|it| {
-        if let RData::A(ip) = &it.data {
-            return Some(IpAddr::V4(ip.0));
-        }
-        None
-    })
-}
-
-/// A client that resolves and connects all the time, once for each request.
-pub struct Client {
-    over: Arc<AtomicBool>,
-    counts: Arc<[AtomicU64; 2]>,
-    thread: JoinHandle<()>,
-}
-
-impl Client {
-    pub fn start(servers: Vec<SocketAddr>, port: u16) -> Self {
-        let over = Arc::<AtomicBool>::default();
-        let counts = Arc::<[AtomicU64; 2]>::default();
-        let (is_over, count) = (Arc::clone(&over), Arc::clone(&counts));
-        let thread = std::thread::spawn(move || {
-            let mut turn = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                turn += 1;
-                // As a resolver does: another server if this one is gone.
-                let first = resolve(servers[turn % servers.len()]);
-                let address = first.or_else(|| resolve(servers[(turn + 1) % servers.len()]));
-                let is_ok = address.is_some_and(|ip| get((ip, port).into()).is_ok());
-                count[usize::from(!is_ok)].fetch_add(1, Ordering::Relaxed);
-                std::thread::park_timeout(Duration::from_millis(2));
-            }
-        });
-        Self {
-            over,
-            counts,
-            thread,
-        }
-    }
-
-    /// How many went well, and how many did not.
-    pub fn stop(self) -> (u64, u64) {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap();
-        let [ok, failed] = &*self.counts;
-        (ok.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
-    }
-}
-
-pub fn get(address: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200") {
-        return Ok(());
-    }
-    Err(std::io::ErrorKind::InvalidData.into())
-}
-
-pub fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
