@@ -18,8 +18,9 @@ pub struct View {
     pub term: Term,
     /// The claim in force, as far as it knows.
     pub claim: Option<Claim>,
-    /// Whether nobody else can be exclusive at this moment: with leases only.
-    pub is_exclusive: bool,
+    /// Until when nobody else can be exclusive: with leases only. A moment, not
+    /// an answer, so that it holds for a process that has just stood still.
+    pub exclusive_until: Option<Moment>,
     /// Whether a person has ordered that nothing moves by itself.
     pub is_held: bool,
     /// From when on this node may move the name by itself again.
@@ -103,7 +104,10 @@ impl Election {
             since: self.role_since,
             term: self.newest,
             claim: self.claim.clone(),
-            is_exclusive: self.is_exclusive(now),
+            exclusive_until: self.register.as_ref().and_then(|register| {
+                let until = register.lease_until();
+                until.filter(|_| self.role == Role::Holder)
+            }),
             is_held: self.is_held,
             damped_until: self.damper.free_at(&self.timing, now),
             is_sick: self.is_sick(),
