@@ -133,24 +133,9 @@ fn a_standby_serves_all_that_reaches_it_and_counts_the_late() {
         get(standby).unwrap();
         pass(Duration::from_millis(100));
     }
-    let metrics = std::process::Command::new("curl")
-        .args(["-s", "--unix-socket"])
-        .arg(pair_socket(&pair, 1 - holder))
-        .arg("http://x/metrics")
-        .output()
-        .unwrap();
-    let text = String::from_utf8(metrics.stdout).unwrap();
-    let late = text
-        .lines()
-        .find_map(|it| it.strip_prefix("tandem_stale_resolver_connections_total "));
-    let late: f64 = late.unwrap().parse().unwrap();
+    let late = pair.metric(1 - holder, "tandem_stale_resolver_connections_total");
     figure("twins.late_clients_counted", late);
     assert!(late >= 5.0, "{late}");
-}
-
-fn pair_socket(pair: &Pair, node: usize) -> String {
-    let status = pair.admin(node, "GET", "/v1/status");
-    status["admin"]["socket"].as_str().unwrap().to_owned()
 }
 
 #[test]

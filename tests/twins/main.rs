@@ -5,6 +5,7 @@
 mod embedded;
 mod hosts;
 mod kit;
+mod lease;
 mod resolver;
 #[path = "../register/kit/server.rs"]
 #[allow(dead_code, reason = "the register's own tests use the rest")]

@@ -146,6 +146,11 @@ impl Net {
         self.rule(host, "numgen random mod 2 == 0 drop");
     }
 
+    /// Lets `host` hear nothing at all.
+    pub fn isolate(&self, host: &str) {
+        self.rule(host, "drop");
+    }
+
     fn rule(&self, host: &str, rule: &str) {
         let nft = format!("ip netns exec {} nft", self.space(host));
         root(&format!("{nft} add table ip cut"));

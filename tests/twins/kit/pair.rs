@@ -1,6 +1,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -124,8 +126,18 @@ impl Pair {
         self.settle();
     }
 
-    /// Waits until both agree on a holder and could take each other's place.
+    /// Waits until both agree on a holder, could take each other's place, and
+    /// know a backend that lives.
     pub fn settle(&self) -> usize {
+        let holder = self.agree();
+        wait_until("both have backends", || {
+            (0..2).all(|node| self.pair(node)["twins"][0]["has_backends"] == true)
+        });
+        holder
+    }
+
+    /// The same, without a look at backends.
+    pub fn agree(&self) -> usize {
         wait_until("both agree", || {
             let views = [self.pair(0), self.pair(1)];
             let holders: Vec<&str> = views
@@ -163,25 +175,22 @@ impl Pair {
         child.wait().unwrap().code()
     }
 
+    /// Somebody who asks a node's admin.
+    pub fn asker(&self, node: usize) -> Asker {
+        Asker(self.dir.path().join(format!("lb{}.sock", node + 1)))
+    }
+
     pub fn admin(&self, node: usize, method: &str, path: &str) -> Value {
-        let socket = self.dir.path().join(format!("lb{}.sock", node + 1));
-        let Ok(mut stream) = std::os::unix::net::UnixStream::connect(socket) else {
-            return Value::Null;
-        };
-        stream
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        );
-        let mut answer = String::new();
-        if stream.write_all(request.as_bytes()).is_err()
-            || stream.read_to_string(&mut answer).is_err()
-        {
-            return Value::Null;
-        }
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        serde_json::from_str(body).unwrap_or(Value::Null)
+        let answer = self.asker(node).ask(method, path);
+        serde_json::from_str(&answer).unwrap_or(Value::Null)
+    }
+
+    /// The value of a series in a node's metrics, labels and all.
+    pub fn metric(&self, node: usize, series: &str) -> f64 {
+        let text = self.asker(node).ask("GET", "/metrics");
+        let mut lines = text.lines();
+        let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |it| it.parse().unwrap())
     }
 
     pub fn pair(&self, node: usize) -> Value {
@@ -220,6 +229,33 @@ impl Drop for Pair {
         }
         self.kill(0);
         self.kill(1);
+    }
+}
+
+/// Asks the admin of one node.
+pub struct Asker(PathBuf);
+
+impl Asker {
+    /// The body of the answer; empty if there is none.
+    pub fn ask(&self, method: &str, path: &str) -> String {
+        self.try_ask(method, path).unwrap_or_default()
+    }
+
+    fn try_ask(&self, method: &str, path: &str) -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(&self.0)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let body = answer.split_once("\r\n\r\n");
+        Ok(body.map_or(String::new(), |(_, body)| body.to_owned()))
+    }
+
+    pub fn pair(&self) -> Value {
+        serde_json::from_str(&self.ask("GET", "/v1/pair")).unwrap_or(Value::Null)
     }
 }
 
