@@ -7,6 +7,7 @@
 
 mod claims;
 mod decide;
+mod newcomers;
 mod register;
 mod roles;
 mod twin;
