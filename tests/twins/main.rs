@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod embedded;
+mod forged;
 mod hosts;
 mod kit;
 mod lease;
