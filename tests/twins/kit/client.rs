@@ -187,8 +187,16 @@ impl Drop for Watch {
     }
 }
 
+/// One request on a connection of its own.
 pub fn get(address: SocketAddr) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    exchange(&TcpStream::connect_timeout(
+        &address,
+        Duration::from_secs(2),
+    )?)
+}
+
+/// One request on this connection, which it ends.
+pub fn exchange(mut stream: &TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -4,6 +4,7 @@ pub mod client;
 pub mod net;
 pub mod pair;
 pub mod resolver;
+pub mod said;
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,11 @@ use super::SOON;
 
 pub fn figure(name: &str, value: impl std::fmt::Display) {
     eprintln!("figure: {name} = {value}");
+}
+
+/// Says how a row of the list of promises went.
+pub fn row(number: u8, what: &str, value: impl std::fmt::Display) {
+    figure(&format!("rows.{number} {what}"), value);
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test measures real time")]

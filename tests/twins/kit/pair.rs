@@ -37,6 +37,7 @@ pub struct Pair {
     pub web: u16,
     pub dns: u16,
     dir: TempDir,
+    names: [String; 2],
     nodes: [Option<Child>; 2],
     /// What stands before the command of each node.
     prefix: [Vec<String>; 2],
@@ -46,7 +47,7 @@ impl Pair {
     /// A pair at two loopback addresses of its own. `publish` is what stands
     /// under `pair.dns`, with `@DNS` for the port of the embedded server.
     pub fn new(net: u8, publish: &str) -> Self {
-        let ips = [Ipv4Addr::new(127, 0, net, 2), Ipv4Addr::new(127, 0, net, 3)];
+        let ips = loopback(net);
         Self::at(ips, free_ports(ips), backend(), Default::default(), publish)
     }
 
@@ -81,6 +82,7 @@ impl Pair {
             web,
             dns,
             dir,
+            names: ["lb1", "lb2"].map(str::to_owned),
             nodes: [None, None],
             prefix,
         }
@@ -90,8 +92,16 @@ impl Pair {
         Self::new(net, EMBEDDED)
     }
 
+    /// Gives a node another name, before it starts.
+    pub fn rename(&mut self, node: usize, name: &str) {
+        let file = self.dir.path().join("lb.yaml");
+        let old = std::mem::replace(&mut self.names[node], name.to_owned());
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(file, text.replace(&format!("{old}:"), &format!("{name}:"))).unwrap();
+    }
+
     pub fn start(&mut self, node: usize) {
-        let name = format!("lb{}", node + 1);
+        let name = self.names[node].clone();
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -177,7 +187,7 @@ impl Pair {
 
     /// Somebody who asks a node's admin.
     pub fn asker(&self, node: usize) -> Asker {
-        Asker(self.dir.path().join(format!("lb{}.sock", node + 1)))
+        Asker(self.dir.path().join(format!("{}.sock", self.names[node])))
     }
 
     pub fn admin(&self, node: usize, method: &str, path: &str) -> Value {
@@ -215,7 +225,7 @@ impl Pair {
     }
 
     pub fn log(&self, node: usize) -> String {
-        let path = self.dir.path().join(format!("lb{}.log", node + 1));
+        let path = self.dir.path().join(format!("{}.log", self.names[node]));
         fs::read_to_string(path).unwrap_or_default()
     }
 }
@@ -224,7 +234,7 @@ impl Drop for Pair {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for node in 0..2 {
-                eprintln!("lb{} said:\n{}", node + 1, self.log(node));
+                eprintln!("{} said:\n{}", self.names[node], self.log(node));
             }
         }
         self.kill(0);
@@ -259,7 +269,13 @@ impl Asker {
     }
 }
 
-fn free_ports(ips: [Ipv4Addr; 2]) -> [u16; 3] {
+/// Two loopback addresses that no other test uses.
+pub fn loopback(net: u8) -> [Ipv4Addr; 2] {
+    [2, 3].map(|host| Ipv4Addr::new(127, 0, net, host))
+}
+
+/// Ports that are free at both: for clients, DNS and heartbeats.
+pub fn free_ports(ips: [Ipv4Addr; 2]) -> [u16; 3] {
     let mut held = Vec::new();
     [(); 3].map(|()| {
         let first = TcpListener::bind((ips[0], 0)).unwrap();
