@@ -1,13 +1,11 @@
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::kit::client::{Client, get};
 use super::kit::pair::Pair;
-use super::kit::{figure, figures, now, pass, since, wait_until};
+use super::kit::{figure, figures, hog, now, pass, since, wait_until};
 
 fn servers(pair: &Pair) -> Vec<SocketAddr> {
     pair.ips.iter().map(|ip| (*ip, pair.dns).into()).collect()
@@ -53,18 +51,7 @@ fn pauses_and_hogs_move_nothing_and_a_long_pause_moves_once() {
     pass(Duration::from_secs(2));
     pair.signal(1 - holder, Signal::CONT);
     assert_eq!(pair.settle(), holder);
-    let over = Arc::<AtomicBool>::default();
-    let hogs: Vec<_> = (0..4)
-        .map(|_| {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || while !over.load(Ordering::Relaxed) {})
-        })
-        .collect();
-    pass(Duration::from_secs(3));
-    over.store(true, Ordering::Relaxed);
-    for hog in hogs {
-        hog.join().unwrap();
-    }
+    hog(Duration::from_secs(3));
     assert_eq!(pair.settle(), holder);
     figure("twins.moves_on_pauses_and_hogs", pair.term(holder) - term);
     assert_eq!(pair.term(holder), term, "nothing has moved");
@@ -110,7 +97,7 @@ fn a_planned_hand_over_fails_nobody() {
 
 #[test]
 fn whoever_starts_together_agrees_on_one() {
-    for round in 0..5 {
+    for round in 0..10 {
         let mut pair = Pair::embedded(20 + round);
         pair.start_both();
         let holder = pair.settle();

@@ -47,6 +47,16 @@ pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) -> Duration {
     panic!("not true after {SOON:?}: {what}");
 }
 
+/// Keeps every core busy, twice over on two of them.
+pub fn hog(time: Duration) {
+    let start = now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| while since(start) < time {});
+        }
+    });
+}
+
 /// Prints all of them, and the median, in milliseconds.
 pub fn figures(name: &str, mut times: Vec<Duration>, goal: &str) -> Duration {
     let all: Vec<_> = times.iter().map(Duration::as_millis).collect();
