@@ -359,6 +359,8 @@ impl Election {
             register.must_read = true;
             if wrote == Wrote::Unknown {
                 register.failed();
+            } else if matches!(purpose, Purpose::Claim) {
+                self.damper.has_not_moved();
             }
             if self.role == Role::Claiming {
                 self.become_standby(now, Why::NotWon);
