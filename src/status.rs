@@ -155,6 +155,9 @@ pub struct PairStatus {
     pub term: u64,
     /// Who holds the name, as far as this node knows.
     pub holder: Option<String>,
+    /// Whether nobody else can hold it at this moment; only a lease can tell.
+    #[serde(default)]
+    pub exclusive: bool,
     /// Whose address this node gives to those who ask it.
     pub answer: String,
     /// The nodes that can serve.

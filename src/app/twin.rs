@@ -238,6 +238,7 @@ impl Twin {
             role_seconds: now.since(view.since).as_secs(),
             term: view.term.0,
             holder: view.claim.as_ref().map(|it| it.holder.to_string()),
+            exclusive: view.exclusive_until.is_some_and(|until| now < until),
             answer: view.answer.to_string(),
             functional: view.functional.iter().map(ToString::to_string).collect(),
             held: view.memory.hold.is_on,

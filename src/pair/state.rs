@@ -7,6 +7,7 @@
 
 mod claims;
 mod decide;
+mod newcomers;
 mod register;
 mod roles;
 mod twin;
@@ -280,10 +281,11 @@ impl Election {
             Order::Handover { to } => {
                 let refusal = if !matches!(self.role, Role::Holder) {
                     Some(Refusal::NotHolder)
-                } else if !self
-                    .twins
-                    .iter()
-                    .any(|twin| twin.name == to && twin.is_ready(&self.timing))
+                } else if self.can_more_than(&to)
+                    || !self
+                        .twins
+                        .iter()
+                        .any(|twin| twin.name == to && twin.is_ready(&self.timing))
                 {
                     Some(Refusal::NotReady(to.clone()))
                 } else {

@@ -121,6 +121,51 @@ fn a_hand_over_to_the_dead_is_refused() {
 }
 
 #[test]
+fn the_name_waits_for_a_twin_that_has_not_found_its_backends_yet() {
+    for kind in [Kind::Embedded, Kind::Cas2, Kind::Lease] {
+        let mut world = settled(kind);
+        world.at(world.now, Fault::Backends(1, false));
+        world.at(world.now + SECOND, Fault::HandOver(0, 1));
+        world.run_until(world.now + 2 * SECOND).unwrap();
+        assert_eq!(holder(&world), "lb1", "{kind:?}: an order is refused");
+        world.at(world.now, Fault::Shutdown(0));
+        world.run_until(world.now + SECOND / 2).unwrap();
+        assert_eq!(holder(&world), "lb1", "{kind:?}: it serves on");
+        let election = world.nodes[0].election.as_ref().unwrap();
+        let view = election.view(world.nodes[0].local(world.now));
+        assert_eq!(view.answer.as_str(), "lb1", "{kind:?}: and says so");
+        world.at(world.now, Fault::Backends(1, true));
+        world.run_until(world.now + SECOND / 2).unwrap();
+        assert_eq!(holder(&world), "lb2", "{kind:?}: now it can");
+
+        let mut world = settled(kind);
+        world.at(world.now, Fault::Backends(1, false));
+        world.at(world.now + SECOND, Fault::Shutdown(0));
+        world.run_until(world.now + 3 * SECOND).unwrap();
+        assert_eq!(holder(&world), "lb2", "{kind:?}: better than nobody");
+    }
+}
+
+#[test]
+fn who_has_lost_the_first_claim_may_take_the_name_at_once() {
+    for apart in 0..20 {
+        let mut world = World::new(Kind::Cas2, 1, Rules::default(), false);
+        for node in 0..2 {
+            world.at(0, Fault::Backends(node, false));
+            world.at(0, Fault::Boot(node));
+            // Their first probes pass at about the same time, and both claim.
+            let at = SECOND + apart * 5_000 * u64::from(node == 0);
+            world.at(at, Fault::Backends(node, true));
+        }
+        world.run_until(2 * SECOND).unwrap();
+        let first = holder(&world).to_owned();
+        world.at(world.now, Fault::Kill(usize::from(first == "lb2")));
+        world.run_until(world.now + SECOND).unwrap();
+        assert_ne!(holder(&world), first, "{apart} times 5 ms");
+    }
+}
+
+#[test]
 fn whoever_ends_alone_keeps_the_name() {
     for kind in KINDS {
         let mut world = settled(kind);

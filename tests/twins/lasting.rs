@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::kit::{Pair, figure, pass, wait_until};
+use super::kit::pair::Pair;
+use super::kit::{figure, pass, wait_until};
 
 #[test]
 fn terms_and_an_order_to_hold_outlive_both_nodes() {

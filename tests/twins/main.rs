@@ -2,15 +2,19 @@
 //! `tests/run`; times are printed as `figure:` lines, bounds are wide.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod clock;
+mod conformance;
 mod embedded;
+mod forged;
+mod hosts;
 mod kit;
 mod lasting;
-mod namespaces;
+mod lease;
+mod packets;
 mod resolver;
 #[path = "../register/kit/server.rs"]
 #[allow(dead_code, reason = "the register's own tests use the rest")]
 mod server;
-mod witness;
 
 use std::time::Duration;
 

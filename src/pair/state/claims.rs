@@ -30,6 +30,11 @@ impl Damper {
         }
     }
 
+    /// The last move was none: another node was first.
+    pub(super) fn has_not_moved(&mut self) {
+        self.moves.pop_back();
+    }
+
     /// From when on this node may move the name by itself.
     pub(super) fn free_at(&self, timing: &Timing, now: Moment) -> Moment {
         let recent = self

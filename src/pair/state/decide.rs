@@ -9,6 +9,10 @@ use crate::pair::Role;
 use crate::pair::settings::Failback;
 use crate::types::Name;
 
+/// How long a node that is to end waits for a twin with usable backends: less
+/// than the process waits for it.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
 impl Election {
     /// Draws the conclusions.
     pub(super) fn decide(&mut self, now: Moment) {
@@ -261,8 +265,18 @@ impl Election {
 
     fn decide_draining(&mut self, now: Moment) {
         let is_mine = self.claim.as_ref().is_some_and(|it| it.holder == self.me);
-        if is_mine && let Some(to) = self.best_target() {
+        if is_mine
+            && let Some(to) = self.best_target()
+            // A twin that has just started will have probed its backends soon.
+            && (!self.can_more_than(&to) || now.since(self.role_since) >= PATIENCE)
+        {
             self.hand_over(now, &to, Why::Shutdown);
         }
+    }
+
+    /// Whether this node has usable backends, and the twin has none.
+    pub(super) fn can_more_than(&self, twin: &Name) -> bool {
+        let last = self.twin(twin).and_then(|it| it.last.as_ref());
+        self.fitness.has_backends && last.is_some_and(|it| !it.has_backends)
     }
 }

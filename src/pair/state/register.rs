@@ -168,6 +168,11 @@ impl Register {
         Some(self.lease_until.unwrap_or(holder_since + ttl))
     }
 
+    /// When this node's own lease ends.
+    pub(super) const fn lease_until(&self) -> Option<Moment> {
+        self.lease_until
+    }
+
     /// Whether this node's own lease is good.
     pub(super) fn has_lease(&self, now: Moment) -> bool {
         self.lease_until.is_some_and(|until| now < until)
@@ -354,6 +359,8 @@ impl Election {
             register.must_read = true;
             if wrote == Wrote::Unknown {
                 register.failed();
+            } else if matches!(purpose, Purpose::Claim) {
+                self.damper.has_not_moved();
             }
             if self.role == Role::Claiming {
                 self.become_standby(now, Why::NotWon);

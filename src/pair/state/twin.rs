@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Probe;
+use super::newcomers::Newcomers;
 use crate::clock::Moment;
 use crate::pair::settings::{Rules, Timing};
 use crate::pair::{Boot, Heartbeat, Role};
@@ -47,8 +48,7 @@ pub(super) struct Twin {
     retired: VecDeque<Boot>,
     /// The newest of my heartbeats that it has echoed.
     echoed: u64,
-    /// A life that has not proved that it is no recording, and when it spoke.
-    newcomer: Option<(Boot, u64, Moment)>,
+    newcomers: Newcomers,
     next_probe: Moment,
     asked: Option<Moment>,
 }
@@ -87,7 +87,7 @@ impl Twin {
             life: None,
             retired: VecDeque::new(),
             echoed: 0,
-            newcomer: None,
+            newcomers: Newcomers::default(),
             next_probe: now,
             asked: None,
         }
@@ -142,7 +142,7 @@ impl Twin {
             // What was recorded of a life before this one echoes no more than
             // this one has: only a later life can.
             if !is_echo || it.echo.1 <= self.echoed {
-                self.newcomer = Some((it.boot, it.seq, now));
+                self.newcomers.note(it.boot, it.seq, now);
                 return false;
             }
         }
@@ -156,7 +156,7 @@ impl Twin {
         if it.echo.0 == mine.0 {
             self.echoed = it.echo.1;
         }
-        self.newcomer = None;
+        self.newcomers.remove(it.boot);
         self.reset();
         true
     }
@@ -164,15 +164,13 @@ impl Twin {
     /// What to echo to it: its life, and by turns a life that would like to
     /// prove itself.
     pub(super) fn echo(&self, turn: u64, timing: &Timing, now: Moment) -> (Boot, u64) {
-        match (self.newcomer, self.life) {
-            (Some((boot, seq, at)), None) if now.since(at) < timing.start_grace => (boot, seq),
-            (Some((boot, seq, at)), Some(_))
-                if now.since(at) < timing.start_grace && turn.is_multiple_of(2) =>
-            {
-                (boot, seq)
-            }
-            (_, life) => life.unwrap_or_default(),
-        }
+        let newcomer = |turn| self.newcomers.ask(turn, timing.start_grace, now);
+        let asked = match self.life {
+            None => newcomer(turn),
+            Some(_) if turn.is_multiple_of(2) => newcomer(turn / 2),
+            Some(_) => None,
+        };
+        asked.or(self.life).unwrap_or_default()
     }
 
     /// One step of the clock, after all that had arrived was heard. `is_late`

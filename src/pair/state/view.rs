@@ -18,8 +18,9 @@ pub struct View {
     pub term: Term,
     /// The claim in force, as far as it knows.
     pub claim: Option<Claim>,
-    /// Whether nobody else can be exclusive at this moment: with leases only.
-    pub is_exclusive: bool,
+    /// Until when nobody else can be exclusive: with leases only. A moment, not
+    /// an answer, so that it holds for a process that has just stood still.
+    pub exclusive_until: Option<Moment>,
     /// What the next life should know.
     pub memory: Memory,
     /// From when on this node may move the name by itself again.
@@ -103,11 +104,14 @@ impl Election {
             since: self.role_since,
             term: self.newest,
             claim: self.claim.clone(),
-            is_exclusive: self.is_exclusive(now),
             memory: Memory {
                 term: self.newest,
                 hold: self.hold,
             },
+            exclusive_until: self.register.as_ref().and_then(|register| {
+                let until = register.lease_until();
+                until.filter(|_| self.role == Role::Holder)
+            }),
             damped_until: self.damper.free_at(&self.timing, now),
             is_sick: self.is_sick(),
             answer: self.answer(),
@@ -135,7 +139,10 @@ impl Election {
         let yields = matches!(self.role, Role::Draining | Role::Unsure) || !self.fitness.serving;
         let holder = self.claim.as_ref().map(|it| &it.holder);
         let holder = holder.and_then(|name| self.twin(name)).filter(twin);
-        let other = holder.or_else(|| self.twins.iter().find(twin).filter(|_| yields));
+        // Who leaves serves on until somebody can do as much.
+        let can_do = |it: &&super::Twin| !self.fitness.serving || !self.can_more_than(&it.name);
+        let mut able = self.twins.iter().filter(twin).filter(can_do);
+        let other = holder.or_else(|| able.next().filter(|_| yields));
         other.map_or_else(|| self.me.clone(), |it| it.name.clone())
     }
 

@@ -115,7 +115,7 @@ pub enum Refusal {
     #[error("this node does not hold the name")]
     NotHolder,
     /// The node could not take it.
-    #[error("{0} is not heard, not reached or not serving")]
+    #[error("{0} is not heard, not reached, not serving, or reaches no backend")]
     NotReady(Name),
 }
 

@@ -211,7 +211,7 @@ impl World {
         let view = self.election.view(self.now);
         assert!(view.term >= before, "terms never go back");
         assert_eq!(view.role, self.election.role());
-        assert!(!view.is_exclusive || view.role == Role::Holder);
+        assert!(view.exclusive_until.is_none() || view.role == Role::Holder);
     }
 
     fn look_at(&mut self, action: Action) {

@@ -50,6 +50,8 @@ impl Kind {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     kind: Kind,
+    /// What stands before its command, and before those that ask it.
+    prefix: Vec<String>,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -60,12 +62,21 @@ impl Server {
     }
 
     pub(crate) fn start_on(kind: Kind, ip: IpAddr) -> Self {
+        Self::start_at(kind, free_port(ip), Vec::new(), "")
+    }
+
+    /// Starts it at `address`, through `prefix`, with `more` in its zone.
+    pub(crate) fn start_at(
+        kind: Kind,
+        address: SocketAddr,
+        prefix: Vec<String>,
+        more: &str,
+    ) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("tandem-register-")
             .tempdir()
             .expect("a temporary directory can be made");
-        let address = free_port(ip);
-        write(dir.path(), "zone", ZONE_FILE);
+        write(dir.path(), "zone", &format!("{ZONE_FILE}{more}"));
         // knot makes its files but not their folder, and then refuses updates.
         fs::create_dir(dir.path().join("db")).expect("our own directory");
         let path = dir.path().display().to_string();
@@ -77,6 +88,7 @@ impl Server {
         let mut server = Self {
             address,
             kind,
+            prefix,
             dir,
             child: None,
         };
@@ -91,12 +103,12 @@ impl Server {
         let mut command = match self.kind {
             Kind::Bind => {
                 let family = if self.address.is_ipv6() { "-6" } else { "-4" };
-                let mut named = Command::new("named");
+                let mut named = self.command("named");
                 named.args(["-g", family, "-n", "2", "-c"]).arg(config);
                 named
             }
             Kind::Knot => {
-                let mut knotd = Command::new("knotd");
+                let mut knotd = self.command("knotd");
                 knotd.arg("-c").arg(config);
                 knotd
             }
@@ -118,6 +130,15 @@ impl Server {
             assert!(start.elapsed() < SOON, "no answer: {}", self.log());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let Some((first, rest)) = self.prefix.split_first() else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
+        command
     }
 
     /// Kills it, as `kill -9` does.
@@ -143,7 +164,8 @@ impl Server {
 
     /// What it answers to anybody, sorted: its values, one each.
     pub(crate) fn dig(&self, kind: &str, name: &str) -> Vec<String> {
-        let output = Command::new("dig")
+        let output = self
+            .command("dig")
             .args([&format!("@{}", self.address.ip()), "-p"])
             .arg(self.address.port().to_string())
             .args(["+short", "+norecurse", "+tries=1", "+time=2", kind, name])
@@ -174,7 +196,8 @@ impl Server {
             self.address.port()
         );
         write(self.dir.path(), "script", &script);
-        let output = Command::new("nsupdate")
+        let output = self
+            .command("nsupdate")
             .arg("-y")
             .arg(format!("hmac-sha256:{KEY}:{SECRET}"))
             .arg(self.dir.path().join("script"))
