@@ -28,6 +28,9 @@ use crate::subjects::{self, FIRST_PORT, Instance, LAST_PORT, Subject};
 /// waiting for the last answers.
 const ALLOWANCE: Duration = Duration::from_secs(60);
 
+/// Longer than the other warm-ups by this factor: three seconds.
+const IDLE_WARM_UP: u32 = 10;
+
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Run {
@@ -214,6 +217,16 @@ impl Bench {
             .doing(|| format!("starting {}", subject.name))
     }
 
+    /// Connections are idle once the timers of their beginning have passed.
+    fn warm_up_of(&self, cell: &Cell) -> Duration {
+        match cell.kind {
+            Kind::Idle { .. } => self.warm_up * IDLE_WARM_UP,
+            Kind::Bulk { .. } | Kind::Short { .. } | Kind::Ping { .. } | Kind::Open { .. } => {
+                self.warm_up
+            }
+        }
+    }
+
     fn load(&self, cell: &Cell, instance: &Instance) -> Result<Outcome, Fault> {
         // Two workers on one CPU would only be in each other's way.
         let pin = if cell.workers > 1 {
@@ -232,7 +245,7 @@ impl Bench {
         let spec = Spec {
             kind: cell.kind,
             targets: instance.targets.clone(),
-            warm_up: self.warm_up,
+            warm_up: self.warm_up_of(cell),
             window: self.window,
             watched,
             cpus: self.cpus.for_load(pin),
@@ -240,7 +253,7 @@ impl Bench {
         let mut command = child::own("load")?;
         command.arg(serde_json::to_string(&spec)?);
         let load = Process::start("load", &mut command)?;
-        let said = load.output(ALLOWANCE + self.warm_up + self.window)?;
+        let said = load.output(ALLOWANCE + self.warm_up_of(cell) + self.window)?;
         serde_json::from_str(&said).doing(|| "the load's answer".to_owned())
     }
 }

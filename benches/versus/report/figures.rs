@@ -43,6 +43,8 @@ impl Measure {
         let memory = outcome.memory;
         let of_all = |bytes: u64| memory.map(|it| bytes as f64 / it.connections as f64);
         match self {
+            // A balancer with nothing to do may use nothing at all.
+            Self::Proxy if memory.is_some() && outcome.cpu.proxy_ns == 0 => Some(0.0),
             Self::Proxy => each(outcome.cpu.proxy_ns),
             Self::System => each(outcome.cpu.system_ns()),
             Self::Rate if matches!(cell.kind, Kind::Idle { .. }) => {

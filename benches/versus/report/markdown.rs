@@ -16,6 +16,7 @@ pub(super) fn write(run: &Run) -> String {
     text += &ratios(run);
     text += &absolute(run);
     text += &latency(run);
+    text += &wakes(run);
     text += &memory(run);
     text += &noise(run);
     text += &errors(run);
@@ -116,39 +117,55 @@ fn latency(run: &Run) -> String {
     })
 }
 
+fn wakes(run: &Run) -> String {
+    let balancers = run.subjects.iter().filter(|it| it.kind.is_process());
+    let balancers: Vec<&Subject> = balancers.collect();
+    let title = "How often the balancer was put on a CPU, per unit";
+    table(run, title, &balancers, |cell, subject| {
+        let figure = run.figure(cell, subject, Measure::Runs)?;
+        Some(shown(Some(figure.median)))
+    })
+}
+
 fn memory(run: &Run) -> String {
     let mut text = String::new();
     for cell in &run.cells {
-        let Kind::Idle { connected } = cell.kind else {
-            continue;
-        };
-        line(
-            &mut text,
-            &format!("## Memory of {connected} idle connections\n"),
-        );
-        line(
-            &mut text,
-            "| | user bytes per connection | base, MiB | kept after the close, MiB | kernel slab per connection | CPU ms per second |",
-        );
-        line(&mut text, "|---|---|---|---|---|---|");
-        for subject in run.subjects.iter().filter(|it| it.kind.is_process()) {
-            let figure = |measure| run.figure(cell, subject, measure);
-            let mib = |measure| figure(measure).map(|it| it.median / f64::from(1 << 20));
-            // us per connection and second, times connections.
-            let idle = figure(Measure::Proxy).map(|it| it.median * connected as f64 / 1e3);
-            let row = format!(
-                "| {} | {} | {} | {} | {} | {} |",
-                subject.name,
-                figure(Measure::MemoryEach).map_or_else(dash, absolute_range),
-                shown(mib(Measure::MemoryBase)),
-                shown(mib(Measure::MemoryKept)),
-                shown(figure(Measure::SlabEach).map(|it| it.median)),
-                shown(idle),
-            );
-            line(&mut text, &row);
+        if let Kind::Idle { connected } = cell.kind {
+            text += &memory_of(run, cell, connected);
         }
-        text.push('\n');
     }
+    text
+}
+
+fn memory_of(run: &Run, cell: &Cell, connected: usize) -> String {
+    let base = run.bases().first().copied();
+    let base = base.filter(|it| it.kind.is_process());
+    let beside = base.map_or("-", |it| it.name.as_str());
+    let mut text = format!(
+        "## Memory of {connected} idle connections\n\n\
+         | | user bytes per connection | relative to {beside} | base, MiB | \
+         kept after the close, MiB | kernel slab per connection | CPU ms per second |\n\
+         |---|---|---|---|---|---|---|\n"
+    );
+    for subject in run.subjects.iter().filter(|it| it.kind.is_process()) {
+        let figure = |measure| run.figure(cell, subject, measure);
+        let mib = |measure| figure(measure).map(|it| it.median / f64::from(1 << 20));
+        // us per connection and second, times connections.
+        let idle = figure(Measure::Proxy).map(|it| it.median * connected as f64 / 1e3);
+        let beside = base.and_then(|it| run.ratio(cell, subject, it, Measure::MemoryEach));
+        let row = format!(
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            subject.name,
+            figure(Measure::MemoryEach).map_or_else(dash, absolute_range),
+            beside.map_or_else(dash, ratio),
+            shown(mib(Measure::MemoryBase)),
+            shown(mib(Measure::MemoryKept)),
+            shown(figure(Measure::SlabEach).map(|it| it.median)),
+            shown(idle),
+        );
+        line(&mut text, &row);
+    }
+    text.push('\n');
     text
 }
 
@@ -205,7 +222,9 @@ fn table(
     figure: impl Fn(&Cell, &Subject) -> Option<String>,
 ) -> String {
     let mut rows = String::new();
-    for cell in &run.cells {
+    // Idle connections are in a table of their own.
+    let cells = run.cells.iter();
+    for cell in cells.filter(|it| !matches!(it.kind, Kind::Idle { .. })) {
         let figures: Vec<Option<String>> = subjects.iter().map(|it| figure(cell, it)).collect();
         if figures.iter().all(Option::is_none) {
             continue;
