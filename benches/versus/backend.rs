@@ -286,7 +286,7 @@ impl Connection {
         Ok(Next::On)
     }
 
-    fn down(&mut self, tools: &mut Tools) -> io::Result<Next> {
+    fn down(&mut self, tools: &Tools) -> io::Result<Next> {
         let State::Down { sent } = &mut self.state else {
             return Ok(Next::On);
         };

@@ -1,6 +1,7 @@
 //! Which process may use which CPU.
 
 use clap::ValueEnum;
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
@@ -57,8 +58,11 @@ impl Cpus {
 /// All threads of a process; later ones inherit it.
 pub(crate) fn process(pid: u32, cpus: &[usize]) -> Result<(), Fault> {
     for task in sched::tasks(pid)? {
-        let task = Pid::from_raw(task as i32);
-        sched_setaffinity(task, &set(cpus)).doing(|| format!("cannot pin process {pid}"))?;
+        match sched_setaffinity(Pid::from_raw(task as i32), &set(cpus)) {
+            // A thread may end between the listing and this.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error).doing(|| format!("cannot pin process {pid}")),
+        }
     }
     Ok(())
 }

@@ -78,12 +78,20 @@ impl Counters {
 
     /// The dear counters first, so that the window begins after the reading.
     pub(crate) fn begin(&mut self) -> Result<(), Fault> {
-        let mut cpu = Cpu::default();
-        cpu.kernel_ns = self.kernel_ns();
-        (cpu.busy_ns, cpu.stolen_ns) = machine()?;
-        (cpu.server_ns, _) = process(self.watched.server)?;
-        (cpu.proxy_ns, cpu.proxy_runs) = self.proxy()?;
-        (cpu.client_ns, _) = process(std::process::id())?;
+        let kernel_ns = self.kernel_ns();
+        let (busy_ns, stolen_ns) = machine()?;
+        let (server_ns, _) = process(self.watched.server)?;
+        let (proxy_ns, proxy_runs) = self.proxy()?;
+        let (client_ns, _) = process(std::process::id())?;
+        let cpu = Cpu {
+            proxy_ns,
+            proxy_runs,
+            server_ns,
+            client_ns,
+            kernel_ns,
+            busy_ns,
+            stolen_ns,
+        };
         self.began = Some((Instant::now(), cpu));
         Ok(())
     }
@@ -91,12 +99,19 @@ impl Counters {
     /// What was used since `begin`, and for how long that was.
     pub(crate) fn end(&mut self) -> Result<(Duration, Cpu), Fault> {
         let ended = Instant::now();
-        let mut cpu = Cpu::default();
-        (cpu.client_ns, _) = process(std::process::id())?;
-        (cpu.proxy_ns, cpu.proxy_runs) = self.proxy()?;
-        (cpu.server_ns, _) = process(self.watched.server)?;
-        (cpu.busy_ns, cpu.stolen_ns) = machine()?;
-        cpu.kernel_ns = self.kernel_ns();
+        let (client_ns, _) = process(std::process::id())?;
+        let (proxy_ns, proxy_runs) = self.proxy()?;
+        let (server_ns, _) = process(self.watched.server)?;
+        let (busy_ns, stolen_ns) = machine()?;
+        let cpu = Cpu {
+            proxy_ns,
+            proxy_runs,
+            server_ns,
+            client_ns,
+            kernel_ns: self.kernel_ns(),
+            busy_ns,
+            stolen_ns,
+        };
         let (began, before) = self
             .began
             .take()

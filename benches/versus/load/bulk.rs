@@ -23,28 +23,29 @@ const TURN: usize = 8;
 
 pub(crate) fn down(spec: &Spec, streams: usize) -> Result<Outcome, Fault> {
     let mut discard = vec![0; DISCARD];
-    let (bulk, meter) = Bulk::open(spec, streams, Wish::Down)?.run(meter(spec)?, |stream| {
-        for _ in 0..TURN {
-            match recv(&stream.socket, &mut *discard, RecvFlags::TRUNC) {
-                Ok((_, 0)) => return Turn::Failed("the stream has ended early".to_owned()),
-                Ok((_, read)) => {
-                    stream.moved += read as u64;
-                    if read < DISCARD {
-                        return Turn::Wait;
+    let (bulk, meter) =
+        Bulk::open(spec, streams, Wish::Down)?.run(Meter::new(spec)?, |stream| {
+            for _ in 0..TURN {
+                match recv(&stream.socket, &mut *discard, RecvFlags::TRUNC) {
+                    Ok((_, 0)) => return Turn::Failed("the stream has ended early".to_owned()),
+                    Ok((_, read)) => {
+                        stream.moved += read as u64;
+                        if read < DISCARD {
+                            return Turn::Wait;
+                        }
                     }
+                    Err(Errno::AGAIN) => return Turn::Wait,
+                    Err(error) => return Turn::Failed(error.to_string()),
                 }
-                Err(Errno::AGAIN) => return Turn::Wait,
-                Err(error) => return Turn::Failed(error.to_string()),
             }
-        }
-        Turn::Again
-    })?;
+            Turn::Again
+        })?;
     bulk.finish(meter, check_down)
 }
 
 pub(crate) fn up(spec: &Spec, streams: usize) -> Result<Outcome, Fault> {
     let pattern = Pattern::new(PIECE);
-    let (bulk, meter) = Bulk::open(spec, streams, Wish::Up)?.run(meter(spec)?, |stream| {
+    let (bulk, meter) = Bulk::open(spec, streams, Wish::Up)?.run(Meter::new(spec)?, |stream| {
         for _ in 0..TURN {
             match stream.socket.write(pattern.at(stream.moved)) {
                 Ok(written) => {
@@ -60,10 +61,6 @@ pub(crate) fn up(spec: &Spec, streams: usize) -> Result<Outcome, Fault> {
         Turn::Again
     })?;
     bulk.finish(meter, check_up)
-}
-
-fn meter(spec: &Spec) -> Result<Meter, Fault> {
-    Meter::new(spec)
 }
 
 struct Bulk {

@@ -102,28 +102,37 @@ pub(crate) fn main() -> Ended {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let text = std::env::args().nth(2).unwrap_or_default();
     let spec: Spec = serde_json::from_str(&text).doing(|| "the load's spec".to_owned())?;
+    let outcome = measure(&spec).unwrap_or_else(|fault| {
+        // What keeps a cell from being measured is a result, too.
+        let mut outcome = Outcome::default();
+        outcome.errors.add(fault.to_string());
+        outcome
+    });
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(spec: &Spec) -> Result<Outcome, Fault> {
     pin::myself(&spec.cpus)?;
-    let outcome = match spec.kind {
-        Kind::Bulk { up: true, streams } => bulk::up(&spec, streams)?,
-        Kind::Bulk { up: false, streams } => bulk::down(&spec, streams)?,
+    match spec.kind {
+        Kind::Bulk { up: true, streams } => bulk::up(spec, streams),
+        Kind::Bulk { up: false, streams } => bulk::down(spec, streams),
         Kind::Short {
             server_closes,
             at_once,
-        } => short::run(&spec, server_closes, at_once)?,
+        } => short::run(spec, server_closes, at_once),
         Kind::Ping {
             size,
             connected,
             active,
-        } => ping::run(&spec, size, connected, active)?,
+        } => ping::run(spec, size, connected, active),
         Kind::Open {
             size,
             connected,
             rate,
-        } => open_loop::run(&spec, size, connected, rate)?,
-        Kind::Idle { connected } => idle::run(&spec, connected)?,
-    };
-    println!("{}", serde_json::to_string(&outcome)?);
-    Ok(ExitCode::SUCCESS)
+        } => open_loop::run(spec, size, connected, rate),
+        Kind::Idle { connected } => idle::run(spec, connected),
+    }
 }
 
 /// One checked message there and back, on a blocking socket.

@@ -10,8 +10,8 @@ use crate::subjects::Subject;
 
 use super::figures::Measure;
 
-const BAR: f64 = 9.0;
-const GAP: f64 = 9.0;
+const BAR: f64 = 12.0;
+const GAP: f64 = 10.0;
 const LABELS: f64 = 130.0;
 const PANEL: f64 = 420.0;
 /// Room for the number behind a bar.
