@@ -2,7 +2,8 @@
 //! its end: `cargo bench`.
 //!
 //! Medians of 15 rounds; read them as ratios. "beside another": a second
-//! thread does the same as another worker, on the same backend and listener.
+//! thread does the same as another worker on another CPU, on the same backend
+//! and listener; on a busy machine it may not run at the same time.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::net::SocketAddr;
@@ -10,13 +11,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tandem::pool::{Backend, BackendId, ListenerLive, PoolLive};
 use tandem::types::{Name, Reason};
 
 const ROUNDS: usize = 15;
-const CONNECTIONS: u32 = 300_000;
+const CONNECTIONS: u32 = 2_000_000;
 
 fn main() {
+    let allowed = sched_getaffinity(None).unwrap();
+    let cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    let cpus: Vec<usize> = cpus.collect();
+    // With one CPU there is nobody beside.
+    let (own, other) = (cpus[0], cpus[cpus.len() - 1]);
+    run_on(own);
     println!(
         "{:<24} {:>9} {:>14}",
         "ns/connection", "alone", "beside another"
@@ -27,9 +35,20 @@ fn main() {
         ("both", both),
     ];
     for (name, part) in parts {
-        let alone = median(part, false);
-        println!("{name:<24} {alone:>9.1} {:>14.1}", median(part, true));
+        let alone = median(part, None);
+        let beside = if own == other {
+            "-".to_owned()
+        } else {
+            format!("{:.1}", median(part, Some(other)))
+        };
+        println!("{name:<24} {alone:>9.1} {beside:>14}");
     }
+}
+
+fn run_on(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    sched_setaffinity(None, &only).unwrap();
 }
 
 type Part = fn(&World, usize);
@@ -73,7 +92,7 @@ fn both(world: &World, worker: usize) {
     counters(world, worker);
 }
 
-fn median(part: Part, beside_another: bool) -> f64 {
+fn median(part: Part, other: Option<usize>) -> f64 {
     let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let name = || Name::new("versus").unwrap();
     let world = World {
@@ -83,10 +102,12 @@ fn median(part: Part, beside_another: bool) -> f64 {
     };
     let stop = AtomicBool::new(false);
     let mut rounds: Vec<f64> = thread::scope(|scope| {
-        if beside_another {
-            scope.spawn(|| {
+        if let Some(cpu) = other {
+            let (world, stop) = (&world, &stop);
+            scope.spawn(move || {
+                run_on(cpu);
                 while !stop.load(Ordering::Relaxed) {
-                    part(&world, 1);
+                    part(world, 1);
                 }
             });
         }
