@@ -65,9 +65,19 @@ pub(crate) struct Subject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
-    Tandem { program: PathBuf },
-    Haproxy { program: PathBuf, tuned: bool },
-    Nginx { program: PathBuf },
+    /// With `first`, the listener waits for the client's first bytes, as it
+    /// does for HTTP by itself.
+    Tandem {
+        program: PathBuf,
+        first: bool,
+    },
+    Haproxy {
+        program: PathBuf,
+        tuned: bool,
+    },
+    Nginx {
+        program: PathBuf,
+    },
     Direct,
     Nft,
 }
@@ -97,7 +107,7 @@ pub(crate) fn find(args: &Args) -> Result<Found, Fault> {
     };
     for (name, kind) in wanted {
         let version = match &kind {
-            Kind::Tandem { program } => tandem::version(program),
+            Kind::Tandem { program, .. } => tandem::version(program),
             Kind::Haproxy { program, .. } => haproxy::version(program),
             Kind::Nginx { program } => nginx::version(program),
             Kind::Nft => nft::version(),
@@ -121,7 +131,12 @@ pub(crate) fn find(args: &Args) -> Result<Found, Fault> {
 fn wanted(args: &Args) -> Result<Vec<(String, Kind)>, Fault> {
     let mut all: Vec<(String, Kind)> = Vec::new();
     for (name, program) in args.tandems() {
-        all.push((name, Kind::Tandem { program }));
+        let with = |first| Kind::Tandem {
+            program: program.clone(),
+            first,
+        };
+        all.push((name.clone(), with(false)));
+        all.push((format!("{name}-first"), with(true)));
     }
     for (name, tuned) in [("haproxy", false), ("haproxy-tuned", true)] {
         let program = args.haproxy();
@@ -197,7 +212,7 @@ impl Instance {
         let launch = match &subject.kind {
             Kind::Direct => return Ok(direct::instance()),
             Kind::Nft => return nft::instance(),
-            Kind::Tandem { program } => tandem::launch(program, &place)?,
+            Kind::Tandem { program, first } => tandem::launch(program, *first, &place)?,
             Kind::Haproxy { program, tuned } => haproxy::launch(program, *tuned, &place)?,
             Kind::Nginx { program } => nginx::launch(program, &place)?,
         };

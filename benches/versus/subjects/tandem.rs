@@ -19,14 +19,15 @@ pub(super) fn version(program: &Path) -> Result<String, Fault> {
     )
 }
 
-pub(super) fn launch(program: &Path, place: &Place<'_>) -> Result<Launch, Fault> {
+pub(super) fn launch(program: &Path, first: bool, place: &Place<'_>) -> Result<Launch, Fault> {
+    let first = if first { ", client_first: on" } else { "" };
     let mut servers = String::new();
     for (at, backend) in backends().iter().enumerate() {
         write!(servers, "{}\"{backend}\"", if at > 0 { ", " } else { "" })?;
     }
     let config = format!(
         "process: {{ workers: {} }}\n\
-         listeners:\n  versus: {{ bind: \"{}\", pool: versus }}\n\
+         listeners:\n  versus: {{ bind: \"{}\", pool: versus{first} }}\n\
          pools:\n  versus:\n    backends: [{servers}]\n    protocol: tcp\n    \
          policy: round_robin\n    probe: {{ type: tcp, interval: 1s }}\n\
          admin: {{ bind: \"off\", socket: \"{}/admin.sock\" }}\n\
