@@ -99,6 +99,8 @@ metrics! {
         "Whether a name server names the holder; a resolver may lag by the TTL.";
     DNS_QUERIES Counter "dns_queries_total" ["rcode"]
         "Queries by response code, and those that got no answer, by reason.";
+    DNS_READS Counter "dns_reads_total" ["provider", "result"]
+        "Reads of the register by their result.";
     DNS_UPDATE_DURATION Histogram "dns_update_duration_seconds" ["provider"]
         "How long writes to the register took.";
     DNS_UPDATES Counter "dns_updates_total" ["provider", "result"]
@@ -106,7 +108,7 @@ metrics! {
     PAIR_CONFIG_DRIFT Gauge "pair_config_drift" []
         "Whether a twin has another configuration.";
     PAIR_DROPPED Counter "pair_datagrams_dropped_total" ["reason"]
-        "Datagrams at the heartbeat port that were no heartbeats of a twin.";
+        "Datagrams at the heartbeat port that were no signs of life of a twin.";
     PAIR_HEARTBEATS Counter "pair_heartbeats_total" ["direction"]
         "Heartbeats sent and received.";
     PAIR_ROLE Gauge "pair_role" ["role"]

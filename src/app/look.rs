@@ -193,7 +193,8 @@ fn pair_samples(twin: &Twin, out: &mut Vec<Sample>) {
         Sample::count(&metrics::PAIR_HEARTBEATS, &["received"], received),
         Sample::count(&metrics::STALE_RESOLVER, &[], record.stale()),
     ]);
-    for (why, count) in twin.link().dropped() {
+    let old = [("old", twin.old_heartbeats())];
+    for (why, count) in twin.link().dropped().chain(old) {
         out.push(Sample::count(&metrics::PAIR_DROPPED, &[why], count));
     }
     for it in twin.observed() {
@@ -211,6 +212,10 @@ fn pair_samples(twin: &Twin, out: &mut Vec<Sample>) {
             &["rfc2136"],
             durations(&registry.durations()),
         ));
+    }
+    for (result, count) in twin.registry().into_iter().flat_map(Registry::reads) {
+        let labels = ["rfc2136", result];
+        out.push(Sample::count(&metrics::DNS_READS, &labels, count));
     }
     for (result, count) in twin.registry().into_iter().flat_map(Registry::updates) {
         let labels = ["rfc2136", result];

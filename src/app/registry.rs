@@ -25,6 +25,8 @@ pub(super) struct Registry {
     /// The last trouble, so that each is told once.
     trouble: Mutex<Option<String>>,
     updates: [AtomicU64; 3],
+    /// Reads that went well, and that did not.
+    reads: [AtomicU64; 2],
     /// How long writes took. The election has one under way at a time.
     durations: Histogram,
 }
@@ -37,6 +39,7 @@ impl Registry {
             sink,
             trouble: Mutex::default(),
             updates: Default::default(),
+            reads: Default::default(),
             durations: Histogram::default(),
         }
     }
@@ -59,6 +62,12 @@ impl Registry {
         let words = ["won", "lost", "unknown"];
         let counts = self.updates.iter().map(|it| it.load(Ordering::Relaxed));
         words.into_iter().zip(counts)
+    }
+
+    /// Reads by their result.
+    pub(super) fn reads(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.reads.iter().map(|it| it.load(Ordering::Relaxed));
+        ["ok", "failed"].into_iter().zip(counts)
     }
 
     /// How long writes took.
@@ -92,7 +101,9 @@ fn addresses(settings: &PairSettings) -> HashMap<Name, Vec<IpAddr>> {
 impl Witness for Registry {
     fn read(&self) -> Pending<'_, Result<Option<Registered>, ReadError>> {
         Box::pin(async move {
-            match self.register.read().await {
+            let read = self.register.read().await;
+            self.reads[usize::from(read.is_err())].fetch_add(1, Ordering::Relaxed);
+            match read {
                 Ok(read) => {
                     self.well();
                     Ok(read)

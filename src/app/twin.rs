@@ -186,6 +186,11 @@ impl Twin {
         self.driver.view()
     }
 
+    /// Genuine heartbeats that are no sign of life.
+    pub(super) fn old_heartbeats(&self) -> u64 {
+        self.driver.old_heartbeats()
+    }
+
     pub(super) fn link(&self) -> &Link {
         &self.link
     }

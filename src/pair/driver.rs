@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -88,6 +88,7 @@ impl Mouth {
 pub struct Driver {
     mouth: Mouth,
     view: Arc<ArcSwapOption<View>>,
+    old: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -113,6 +114,7 @@ impl Driver {
     ) -> io::Result<Self> {
         let view = Arc::<ArcSwapOption<View>>::default();
         let is_over = Arc::<AtomicBool>::default();
+        let old = Arc::<AtomicU64>::default();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let run = Run {
             election,
@@ -122,6 +124,7 @@ impl Driver {
             mouth: mouth.clone(),
             inbox: inbox.0,
             view: Arc::clone(&view),
+            old: Arc::clone(&old),
             is_over: Arc::clone(&is_over),
             shown: None,
             orders: Vec::new(),
@@ -133,6 +136,7 @@ impl Driver {
         Ok(Self {
             mouth,
             view,
+            old,
             is_over,
             thread: Some(thread),
         })
@@ -141,6 +145,12 @@ impl Driver {
     /// What the election knows; `None` before its first step.
     pub fn view(&self) -> Option<Arc<View>> {
         self.view.load_full()
+    }
+
+    /// Heartbeats with the right signature that were no sign of life: copies
+    /// that came by another path, or recordings.
+    pub fn old_heartbeats(&self) -> u64 {
+        self.old.load(Ordering::Relaxed)
     }
 
     /// Gives an order; says why it cannot be carried out.
@@ -197,6 +207,7 @@ struct Run {
     mouth: Mouth,
     inbox: mpsc::Receiver<Message>,
     view: Arc<ArcSwapOption<View>>,
+    old: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
     shown: Option<View>,
     /// Orders that wait for the answer of the election's next step.
@@ -246,6 +257,7 @@ impl Run {
     }
 
     fn act(&mut self) {
+        self.old.store(self.election.old(), Ordering::Relaxed);
         // The world hears of it before the twins do.
         let view = self.election.view(clock::now());
         if self.shown.as_ref() != Some(&view) {

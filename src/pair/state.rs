@@ -71,6 +71,8 @@ pub struct Election {
     damper: Damper,
     /// The nonces of this life's claims, the newest last.
     nonces: VecDeque<u64>,
+    /// Heartbeats that were no sign of life.
+    old: u64,
     last_tick: Moment,
     next_tick: Moment,
     /// Something changed that the twins should hear of at once.
@@ -133,6 +135,7 @@ impl Election {
             sick_since: None,
             damper: Damper::default(),
             nonces: VecDeque::new(),
+            old: 0,
             last_tick: now,
             is_news: false,
             actions: VecDeque::new(),
@@ -199,6 +202,11 @@ impl Election {
         self.actions.pop_front()
     }
 
+    /// Heartbeats that were no sign of life: copies and recordings.
+    pub const fn old(&self) -> u64 {
+        self.old
+    }
+
     /// When to hand over the next [`Event::Tick`].
     pub const fn deadline(&self) -> Moment {
         self.next_tick
@@ -253,6 +261,7 @@ impl Election {
         });
         let mine = (self.boot, self.seq);
         if !self.twins[at].hear(heartbeat, mine, &self.timing, &self.rules, now) {
+            self.old += 1;
             return;
         }
         if hold > self.hold {
