@@ -24,6 +24,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &["types", "clock", "event", "net", "pool", "relay"],
     ),
     ("health", &["types", "clock", "event", "net", "pool"]),
+    ("kernel", &["types", "pool"]),
     ("pair", &["types", "clock", "event", "net"]),
     ("dns", &["types", "clock", "event", "net"]),
     (
@@ -40,7 +41,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "app",
         &[
             "types", "clock", "event", "metrics", "status", "net", "pool", "proxy", "health",
-            "admin", "config", "dns", "pair",
+            "admin", "config", "dns", "kernel", "pair",
         ],
     ),
     (
@@ -57,6 +58,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "health/schedule.rs",
     "health/state.rs",
+    "kernel/attributes.rs",
+    "kernel/ruleset.rs",
     "metrics.rs",
     "net/http1.rs",
     "net/mysql/answer.rs",

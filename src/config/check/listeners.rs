@@ -6,14 +6,15 @@ use crate::config::node::{Key, Node, Place};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
-    Parsed, bind, duration, nearest, network, number, number32, or_off, wrong,
+    Parsed, bind, duration, nearest, network, number, number32, or_off, word, wrong,
 };
-use crate::pool::ListenerSettings;
+use crate::pool::{ListenerSettings, Plane};
 use crate::types::Name;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "bind",
     "pool",
+    "plane",
     "allow",
     "deny",
     "max_connections",
@@ -79,6 +80,8 @@ fn listener(
             *target = networks.into_iter().map(|(_, it)| it).collect();
         }
     }
+    let planes = word(&[("kernel", Plane::Kernel), ("user", Plane::User)]);
+    reader.set(&fields, "plane", &mut settings.plane, planes);
     let most = || number32(1, 100_000_000);
     reader.set_some(
         &fields,
