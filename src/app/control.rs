@@ -265,7 +265,9 @@ impl Control {
         let mut addresses = self.addresses.clone();
         tokio::spawn(async move {
             let source = world.loaded.load().source.clone();
-            let mut result = load(source).await.map(|config| (config, Addresses::default()));
+            let mut result = load(source)
+                .await
+                .map(|config| (config, Addresses::default()));
             if let Ok((config, found)) = &mut result {
                 addresses.find_new(config, &world.sink).await;
                 *found = addresses;

@@ -218,7 +218,8 @@ async fn keep(world: Weak<World>, mut wanted: watch::Receiver<Arc<Ruleset>>) {
     {
         // What a killed process has left. Nobody who never uses the kernel
         // plane needs nft or the right to run it.
-        let _nothing_left = kernel::run(&format!("delete table inet {}\n", world.kernel.table)).await;
+        let _nothing_left =
+            kernel::run(&format!("delete table inet {}\n", world.kernel.table)).await;
     }
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -270,10 +271,7 @@ fn warn(rules: &Ruleset, sink: &Sink) {
 fn table_name(file: &Path, node: Option<&Name>) -> String {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let node = node.map_or("", Name::as_str);
-    let hash = digest(
-        &SHA256,
-        format!("{}\n{node}", file.display()).as_bytes(),
-    );
+    let hash = digest(&SHA256, format!("{}\n{node}", file.display()).as_bytes());
     let first = hash.as_ref().iter().take(6);
     let hash: String = first.map(|byte| format!("{byte:02x}")).collect();
     format!("tandem_{hash}")

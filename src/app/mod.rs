@@ -203,21 +203,23 @@ async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender
     let deadline = clock::now() + grace;
     let waiting = Arc::clone(world);
     let mut joined = tokio::task::spawn_blocking(move || waiting.workers.join());
-    let drained = async {
-        let cut = (&mut joined).await;
-        world.kernel.drain(deadline).await;
-        cut
-    };
+    let mut is_hurried = false;
     let cut = tokio::select! {
-        cut = drained => cut.unwrap_or(0),
+        cut = &mut joined => cut,
         // Who asks twice means it.
         () = signals.wait_for_stop() => {
             shut_down(world, Duration::ZERO);
-            // The workers may have ended before, and have been asked.
-            if joined.is_finished() { 0 } else { joined.await.unwrap_or(0) }
+            is_hurried = true;
+            joined.await
         }
     };
-    let cut = cut + world.kernel.remove(&world.sink).await;
+    if !is_hurried {
+        tokio::select! {
+            () = world.kernel.drain(deadline) => {}
+            () = signals.wait_for_stop() => {}
+        }
+    }
+    let cut = cut.unwrap_or(0) + world.kernel.remove(&world.sink).await;
     world.sink.say(Event::Stopped { cut });
 }
 

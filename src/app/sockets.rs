@@ -87,9 +87,7 @@ impl Sockets {
                 }
                 let is_ours = self.bound.keys().any(|(_, other)| other == bind);
                 let result = match listener.plane {
-                    Plane::Kernel => {
-                        listen::hold(*bind).map(|held| opened.held.push((key, held)))
-                    }
+                    Plane::Kernel => listen::hold(*bind).map(|held| opened.held.push((key, held))),
                     Plane::User => open_one(*bind, listener.backlog, workers, is_ours)
                         .map(|(bound, sockets)| opened.shared.push((key, bound, sockets))),
                 };

@@ -11,9 +11,7 @@ use crate::dns::rfc2136::Algorithm;
 use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
 use crate::pair::{Failback, Mode, PairSettings};
-use crate::pool::{
-    BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion,
-};
+use crate::pool::{BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion};
 use crate::types::Name;
 
 /// What stands in the place of a secret.

@@ -56,8 +56,11 @@ fn endpoint(tuple: &[u8], is_source: bool) -> Option<SocketAddr> {
         return None;
     }
     let [v4, v6, port] = if is_source { [1, 3, 2] } else { [2, 4, 3] };
-    let v4 = attributes::find(addresses, v4).and_then(|it| Some(<[u8; 4]>::try_from(it).ok()?.into()));
-    let v6 = || attributes::find(addresses, v6).and_then(|it| Some(<[u8; 16]>::try_from(it).ok()?.into()));
+    let v4 =
+        attributes::find(addresses, v4).and_then(|it| Some(<[u8; 4]>::try_from(it).ok()?.into()));
+    let v6 = || {
+        attributes::find(addresses, v6).and_then(|it| Some(<[u8; 16]>::try_from(it).ok()?.into()))
+    };
     let address: IpAddr = v4.or_else(v6)?;
     let port = attributes::find(protocol, port).and_then(attributes::port)?;
     Some(SocketAddr::new(address, port))
@@ -83,7 +86,11 @@ mod tests {
         let ips = nest(1, &[(1, &from.0), (2, &to.0)]);
         let protocol = nest(
             2,
-            &[(1, &[TCP]), (2, &from.1.to_be_bytes()), (3, &to.1.to_be_bytes())],
+            &[
+                (1, &[TCP]),
+                (2, &from.1.to_be_bytes()),
+                (3, &to.1.to_be_bytes()),
+            ],
         );
         let mut out = Vec::new();
         attributes::push(&mut out, kind | 0x8000, &[ips, protocol].concat());

@@ -125,15 +125,17 @@ impl Ruleset {
             line(&mut out, format_args!("delete chain inet {table} {chain}"));
         }
         for counter in names(self.counters(), before.counters()) {
-            line(&mut out, format_args!("delete counter inet {table} {counter}"));
+            line(
+                &mut out,
+                format_args!("delete counter inet {table} {counter}"),
+            );
         }
         out
     }
 
     fn chains(&self) -> BTreeSet<String> {
         let services = self.services.iter();
-        let services =
-            services.flat_map(|it| it.families().map(|is_v4| service_chain(it, is_v4)));
+        let services = services.flat_map(|it| it.families().map(|is_v4| service_chain(it, is_v4)));
         let members = self.reachable().map(|(id, _)| format!("b{id}"));
         services.chain(members).collect()
     }
@@ -174,7 +176,10 @@ impl Ruleset {
             for bind in &service.binds {
                 let (to, chain) = (destination(bind), service_chain(service, bind.is_ipv4()));
                 let port = bind.port();
-                line(&mut out, format_args!("{to} tcp dport {port} {SYN} goto {chain}"));
+                line(
+                    &mut out,
+                    format_args!("{to} tcp dport {port} {SYN} goto {chain}"),
+                );
             }
         }
         out.push_str("}\n");
@@ -206,7 +211,10 @@ impl Ruleset {
         let targets = service.targets.iter();
         let targets: Vec<(u64, u32)> = targets.filter(|(id, _)| is_ours(id)).copied().collect();
         let listener = service.listener;
-        line(out, format_args!("chain {chain} {{\ncounter name \"l{listener}\""));
+        line(
+            out,
+            format_args!("chain {chain} {{\ncounter name \"l{listener}\""),
+        );
         match targets.as_slice() {
             [] => out.push_str("meta l4proto tcp reject with tcp reset\n"),
             [(only, _)] => line(out, format_args!("goto b{only}")),
@@ -224,7 +232,10 @@ impl Ruleset {
                     })
                     .collect();
                 let ranges = ranges.join(", ");
-                line(out, format_args!("numgen random mod {total} vmap {{ {ranges} }}"));
+                line(
+                    out,
+                    format_args!("numgen random mod {total} vmap {{ {ranges} }}"),
+                );
             }
         }
         out.push_str("}\n");
@@ -235,7 +246,10 @@ impl Ruleset {
         for service in &self.services {
             for bind in &service.binds {
                 let family = if bind.is_ipv4() { "ip" } else { "ip6" };
-                let members = service.members.iter().filter_map(|id| self.backends.get(id));
+                let members = service
+                    .members
+                    .iter()
+                    .filter_map(|id| self.backends.get(id));
                 let members =
                     members.filter(|it| it.is_ipv4() == bind.is_ipv4() && is_reachable(**it));
                 let members: BTreeSet<String> = members

@@ -152,7 +152,10 @@ fn what_goes_is_deleted_after_it_is_no_longer_named() {
         ]
     );
     let hooks = text.matches("type nat hook").count();
-    assert_eq!(hooks, 3, "without them old connections would lose their way");
+    assert_eq!(
+        hooks, 3,
+        "without them old connections would lose their way"
+    );
 }
 
 #[test]
@@ -162,7 +165,11 @@ fn connections_are_found_again() {
     let owner = |to: &str, from: &str| rules.owner(to.parse().unwrap(), from.parse().unwrap());
     assert_eq!(owner("10.0.0.1:80", "10.0.0.12:8080"), Some((3, Some(2))));
     assert_eq!(owner("10.9.9.9:81", "10.0.0.11:8080"), Some((3, Some(1))));
-    assert_eq!(owner("10.0.0.1:80", "10.0.0.13:8080"), Some((3, None)), "removed");
+    assert_eq!(
+        owner("10.0.0.1:80", "10.0.0.13:8080"),
+        Some((3, None)),
+        "removed"
+    );
     assert_eq!(owner("10.0.0.2:80", "10.0.0.12:8080"), None);
     assert_eq!(owner("10.9.9.9:81", "10.9.9.9:81"), None, "a worker's");
 }
@@ -178,7 +185,7 @@ fn nobody_is_sent_to_where_nothing_is() {
 
 #[test]
 fn parts_are_small_and_as_the_weights() {
-    let parts = |weights: &[u32]| super::parts(weights.iter().copied());
+    let parts = |weights: &[u32]| parts(weights.iter().copied());
     assert_eq!(parts(&[100_000, 300_000]), [1, 3]);
     assert_eq!(parts(&[10_000, 100_000]), [1, 10]);
     assert_eq!(parts(&[7]), [1]);

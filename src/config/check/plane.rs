@@ -80,9 +80,15 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
     let differs = |is: Option<std::time::Duration>, default| is.is_some() && is != default;
     let queue = (plain.queue_timeout, plain.queue_limit);
     let asked = [
-        ("connect_timeout", it.connect_timeout != plain.connect_timeout),
+        (
+            "connect_timeout",
+            it.connect_timeout != plain.connect_timeout,
+        ),
         ("connect_tries", it.connect_tries != plain.connect_tries),
-        ("connect_budget", ![it.connect_timeout * it.connect_tries, budget].contains(&it.connect_budget)),
+        (
+            "connect_budget",
+            ![it.connect_timeout * it.connect_tries, budget].contains(&it.connect_budget),
+        ),
         ("idle_timeout", differs(it.idle_timeout, plain.idle_timeout)),
         (
             "half_close_timeout",
@@ -101,7 +107,10 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
             "queue",
             it.queue_limit > 0 && (it.queue_timeout, it.queue_limit) != queue,
         ),
-        ("drain_timeout", differs(it.drain_timeout, plain.drain_timeout)),
+        (
+            "drain_timeout",
+            differs(it.drain_timeout, plain.drain_timeout),
+        ),
         (
             "max_connections",
             it.backends.iter().any(|it| it.max_connections.is_some()),
@@ -110,7 +119,12 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
     let asked = asked.into_iter().filter(|(_, is_asked)| *is_asked);
     let pool = &it.name;
     let mut found: Vec<Trouble> = asked
-        .map(|(key, _)| (format!("the kernel cannot do {key} of pool {pool}"), ONLY_USER))
+        .map(|(key, _)| {
+            (
+                format!("the kernel cannot do {key} of pool {pool}"),
+                ONLY_USER,
+            )
+        })
         .collect();
     if it.policy != Policy::Random {
         let policy = it.policy.as_str();
@@ -118,7 +132,8 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
         found.push((what, "it draws by weight: policy: random"));
     }
     if it.on_dead == OnDead::Reset {
-        let what = format!("the kernel cannot reset the connections of a dead backend of pool {pool}");
+        let what =
+            format!("the kernel cannot reset the connections of a dead backend of pool {pool}");
         found.push((what, "say that you know: on_dead: keep in the pool"));
     }
     let mut addresses = it.backends.iter().map(|it| &it.address);
@@ -145,6 +160,8 @@ fn families(listener: &ListenerSettings, pool: &PoolSettings) -> Option<Trouble>
         ("IPv6", "IPv4", "bind an IPv4 address, like 0.0.0.0:80")
     };
     let pool = &pool.name;
-    let what = format!("{bind} is {ours}, pool {pool} has {theirs} backends, and the kernel does not translate");
+    let what = format!(
+        "{bind} is {ours}, pool {pool} has {theirs} backends, and the kernel does not translate"
+    );
     Some((what, hint))
 }
