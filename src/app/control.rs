@@ -196,12 +196,12 @@ impl Control {
     fn publish(&mut self) {
         let snapshot = Arc::new(self.board.compose(clock::now()));
         self.log_usable(&snapshot);
+        self.world.kernel.want(&snapshot);
         let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
         let has_new = views.any(|view| view.state == BackendState::Starting);
         if !self.world.is_ready() && !has_new {
             self.world.become_ready();
         }
-        self.world.kernel.want(&snapshot);
         self.world.snapshot.store(snapshot);
         let woken = self.world.workers.wake();
         self.check(woken);

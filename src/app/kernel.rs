@@ -49,6 +49,8 @@ pub(super) struct KernelPlane {
     installed: ArcSwapOption<Ruleset>,
     measured: ArcSwapOption<Measured>,
     is_closed: AtomicBool,
+    /// Whether the rules have ever been what they should be.
+    caught_up: AtomicBool,
 }
 
 impl KernelPlane {
@@ -60,12 +62,28 @@ impl KernelPlane {
             installed: ArcSwapOption::empty(),
             measured: ArcSwapOption::empty(),
             is_closed: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
         }
     }
 
     /// What was last counted.
     pub(super) fn measured(&self) -> Option<Arc<Measured>> {
         self.measured.load_full()
+    }
+
+    /// Whether the rules have been what they should be, once asked: they lag
+    /// by milliseconds after each change, and that is no reason to look ill.
+    pub(super) fn has_caught_up(&self) -> bool {
+        if self.caught_up.load(Ordering::Relaxed) {
+            return true;
+        }
+        let wanted = self.wanted.borrow();
+        let is_equal = match &*self.installed.load() {
+            Some(installed) => **installed == **wanted,
+            None => wanted.is_empty(),
+        };
+        self.caught_up.store(is_equal, Ordering::Relaxed);
+        is_equal
     }
 
     /// The rules are to follow `snapshot`.

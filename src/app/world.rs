@@ -120,9 +120,10 @@ impl World {
         }
     }
 
-    /// Whether the listeners are bound and the first probe round is over.
+    /// Whether the listeners are bound and the first probe round is over, and
+    /// the kernel knows what came of it.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
+        self.is_ready.load(Ordering::Relaxed) && self.kernel.has_caught_up()
     }
 
     pub(super) fn become_ready(&self) {
