@@ -12,11 +12,13 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::config;
-use super::kit::{Backend, Net, Tandem, figure, now, since, wait_until, within};
+use super::kit::{Net, Tandem, figure, now, since, wait_until, within};
 
 /// Rounds; the median of them is shown.
 const ROUNDS: usize = 5;
-const CONNECTIONS: u32 = 2000;
+/// So few that no round has to search for a free port among those of the
+/// rounds before: that would be the client's cost, whatever is in between.
+const CONNECTIONS: u32 = 1000;
 const MESSAGES: u32 = 5000;
 const BULK: usize = 512 << 20;
 
@@ -128,8 +130,8 @@ fn bulk(to: SocketAddr) -> Vec<u64> {
     vec![nanos(since(start))]
 }
 
-/// Answers requests of 64 bytes on two threads that stay, so that their CPU
-/// time stays to be read. The last thread is for probes.
+/// Answers requests of 64 bytes on threads that stay, so that their CPU time
+/// stays to be read: one for the load, the others for probes meanwhile.
 fn server(net: &Net) {
     let address = net.backend(1);
     let listener = within(&net.space("b1"), || TcpListener::bind(address)).unwrap();
@@ -158,7 +160,8 @@ fn server(net: &Net) {
 
 fn all(net: &Net, to: SocketAddr, meter: &Meter) -> [Cost; 3] {
     within(&net.space("c"), || {
-        short(to).truncate(0);
+        // Once for nothing, to warm up.
+        pings(to).truncate(0);
         let gib = u32::try_from((1 << 30) / BULK).unwrap();
         let mut moved = meter.measure(1, || bulk(to));
         moved.system *= f64::from(gib) / 1e6;
@@ -184,6 +187,7 @@ fn what_each_plane_costs() {
     // Threads and processes started from here on inherit it.
     sched_setaffinity(None, &one).unwrap();
     let net = Net::new(31, 1);
+    net.widen_ports();
     server(&net);
     let kernel = config(&net, &[100]);
     let user = kernel.replace(", plane: kernel", "");

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -55,7 +56,7 @@ pub fn run(words: &str) -> Output {
     done.unwrap_or_else(|error| panic!("{program}: {error} (tests/run installs it)"))
 }
 
-fn must(words: &str) {
+pub fn must(words: &str) {
     let done = run(words);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{words}: {said} (needs root)");
@@ -145,6 +146,15 @@ impl Net {
         must(&format!(
             "ip netns exec {lb} sysctl -qw net.ipv4.ip_forward={value}"
         ));
+    }
+
+    /// Lets clients and balancer use nearly every port.
+    pub fn widen_ports(&self) {
+        for host in ["c", "l"] {
+            let space = self.space(host);
+            let set = "/proc/sys/net/ipv4/ip_local_port_range";
+            within(&space, || fs::write(set, "1024 65535")).unwrap();
+        }
     }
 
     /// Where clients reach the balancer.
@@ -244,9 +254,13 @@ pub struct Backend {
 
 impl Backend {
     pub fn start(net: &Net, at: u8) -> Self {
+        Self::start_at(net, at, net.backend(at))
+    }
+
+    pub fn start_at(net: &Net, at: u8, address: SocketAddr) -> Self {
         let mut backend = Self {
             space: net.space(&format!("b{at}")),
-            address: net.backend(at),
+            address,
             name: format!("b{at}"),
             stop: Arc::default(),
             thread: None,
@@ -343,6 +357,14 @@ impl Tandem {
         fs::write(self.dir.path().join("lb.yaml"), text).unwrap();
     }
 
+    /// A folder that every user may use, with a copy of the program in it.
+    pub fn open_to_all(&self) {
+        let copy = self.dir.path().join("tandem");
+        fs::copy(env!("CARGO_BIN_EXE_tandem"), &copy).unwrap();
+        let all = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(self.dir.path(), all).unwrap();
+    }
+
     /// The command that runs it, with `between` before the program.
     pub fn command(&self, between: &[&str]) -> Command {
         let log = File::options()
@@ -351,10 +373,17 @@ impl Tandem {
             .open(self.log_file())
             .unwrap();
         let mut command = Command::new("ip");
+        let program = self.dir.path().join("tandem");
+        let program = if program.exists() {
+            program
+        } else {
+            env!("CARGO_BIN_EXE_tandem").into()
+        };
         command
             .args(["netns", "exec", &self.space])
             .args(between)
-            .args([env!("CARGO_BIN_EXE_tandem"), "run", "--config"])
+            .arg(program)
+            .args(["run", "--config"])
             .arg(self.dir.path().join("lb.yaml"))
             .stdin(Stdio::null())
             .stderr(log);

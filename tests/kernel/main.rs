@@ -9,7 +9,7 @@ mod starting;
 
 use std::io::ErrorKind;
 
-use kit::{Backend, Net, Tandem, figure, wait_until};
+use kit::{Backend, Net, Tandem, figure, must, wait_until};
 
 /// One listener of the kernel at port 80, for backends with these weights.
 pub fn config(net: &Net, weights: &[u32]) -> String {
@@ -60,6 +60,34 @@ fn weights_are_kept_and_counted() {
     ] {
         assert_eq!(tandem.metric(absent), None, "absent, not 0: {absent}");
     }
+}
+
+#[test]
+fn ipv6_is_sent_on_as_well() {
+    let net = Net::new(4, 1);
+    let set = |host: &str, words: &str| must(&format!("ip -n {} {words}", net.space(host)));
+    set("c", "addr add fd91::2/64 dev eth0 nodad");
+    set("l", "addr add fd91::1/64 dev c nodad");
+    set("l", "addr add fd92::1/64 dev br0 nodad");
+    set("b1", "addr add fd92::11/64 dev eth0 nodad");
+    let address = "[fd92::11]:8080".parse().unwrap();
+    let _backend = Backend::start_at(&net, 1, address);
+    let text = config(&net, &[100]);
+    let text = text.replace(&net.backend(1).to_string(), "[fd92::11]:8080");
+    let text = text.replace(&format!("{}:80", net.lb()), "[::]:80");
+    let tandem = Tandem::start(&net, &text);
+    assert!(tandem.log().contains("net.ipv6.conf.all.forwarding is off"));
+    let lb = net.space("l");
+    must(&format!(
+        "ip netns exec {lb} sysctl -qw net.ipv6.conf.all.forwarding=1"
+    ));
+    let mut held = net
+        .connect_from("c", "[fd91::1]:80".parse().unwrap())
+        .unwrap();
+    assert_eq!(held.ask().unwrap(), "b1");
+    wait_until("the open one is on the page", || {
+        tandem.metric("tandem_listener_connections{listener=\"web\"}") == Some(1.0)
+    });
 }
 
 #[test]

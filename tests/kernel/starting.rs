@@ -33,6 +33,34 @@ fn without_the_right_it_says_which_one_it_needs() {
     child.wait().unwrap();
 }
 
+/// As deploy/kernel-plane.conf has it.
+#[test]
+fn an_ordinary_user_with_the_ambient_right_is_enough() {
+    let net = Net::new(26, 1);
+    let _backends = Backend::all(&net);
+    let tandem = Tandem::new(&net, &config(&net, &[100]));
+    tandem.open_to_all();
+    let rights = "+net_admin,+net_bind_service";
+    let inherited = format!("--inh-caps={rights}");
+    let ambient = format!("--ambient-caps={rights}");
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        &inherited,
+        &ambient,
+    ];
+    let mut child = tandem.command(&user).spawn().unwrap();
+    tandem.wait_ready();
+    assert_eq!(net.survey(80, 10)["b1"], 10);
+    wait_until("counters may be read, too", || {
+        tandem.metric("tandem_listener_connections_total{listener=\"web\"}") == Some(10.0)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn without_nft_it_says_what_to_install() {
     let net = Net::new(22, 1);
