@@ -22,6 +22,11 @@ const MOST_PARTS: u64 = u32::MAX as u64;
 /// kernel has forgotten would be sent to another server.
 const SYN: &str = "tcp flags & (fin|syn|rst|ack) == syn";
 
+/// Decides nothing, for only first packets come here. The kernel follows
+/// connections as long as any rule asks about them: without one, those of a
+/// listener that is gone would lose their way.
+const FOLLOW: &str = "ct state established accept\n";
+
 /// What the kernel is to do, as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -191,6 +196,7 @@ impl Ruleset {
                 ),
             );
             if hook == "postrouting" {
+                out.push_str(FOLLOW);
                 self.masquerade(&mut out);
             } else {
                 out.push_str("meta l4proto tcp jump pick\n");

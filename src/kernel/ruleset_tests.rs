@@ -79,6 +79,7 @@ meta l4proto tcp jump pick
 }
 chain postrouting {
 type nat hook postrouting priority 100; policy accept;
+ct state established accept
 ct status dnat meta l4proto tcp ct original ip daddr 10.0.0.1 ct original proto-dst 80 \
 ip daddr . tcp dport { 10.0.0.11 . 8080, 10.0.0.12 . 8080 } masquerade
 }
@@ -151,6 +152,7 @@ fn what_goes_is_deleted_after_it_is_no_longer_named() {
             "delete counter inet t l3",
         ]
     );
+    assert!(text.contains(FOLLOW), "nor would they be followed");
     let hooks = text.matches("type nat hook").count();
     assert_eq!(
         hooks, 3,
