@@ -19,7 +19,8 @@ fn board(binds: &[&str], plane: Plane, backends: &[(&str, u16, u8)]) -> (Board, 
     listener.plane = plane;
     let mut settings = Vec::new();
     for (at, (address, weight, tier)) in backends.iter().enumerate() {
-        let address = Address::parse(address).unwrap();
+        // What no file can say is where a host name was found.
+        let address = Address::parse(address).unwrap_or_else(|_| Address::parse("db:80").unwrap());
         let mut backend = BackendSettings::new(name(&format!("s{at}")), address);
         backend.weight = Weight::new(u64::from(*weight)).unwrap();
         backend.tier = *tier;
