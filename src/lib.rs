@@ -9,6 +9,7 @@ pub mod config;
 pub mod dns;
 pub mod event;
 pub mod health;
+pub mod kernel;
 pub mod metrics;
 pub mod net;
 pub mod pair;

@@ -28,6 +28,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "health",
         &["types", "child", "clock", "event", "net", "pool"],
     ),
+    ("kernel", &["types", "pool"]),
     ("pair", &["types", "clock", "event", "net"]),
     ("dns", &["types", "child", "clock", "event", "net"]),
     (
@@ -44,7 +45,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "app",
         &[
             "types", "clock", "event", "metrics", "status", "net", "pool", "proxy", "health",
-            "admin", "config", "dns", "pair",
+            "admin", "config", "dns", "kernel", "pair",
         ],
     ),
     (
@@ -61,6 +62,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "health/schedule.rs",
     "health/state.rs",
+    "kernel/attributes.rs",
+    "kernel/ruleset.rs",
     "metrics.rs",
     "net/http1.rs",
     "net/mysql/answer.rs",

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::resolve::{self, Addresses};
 use super::sockets::{BindError, Sockets};
 use super::world::{Loaded, Source, World};
-use super::{limits, target};
+use super::{kernel, limits, target};
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
 use crate::event::Event;
@@ -196,6 +196,7 @@ impl Control {
     fn publish(&mut self) {
         let snapshot = Arc::new(self.board.compose(clock::now()));
         self.log_usable(&snapshot);
+        self.world.kernel.want(&snapshot);
         let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
         let has_new = views.any(|view| view.state == BackendState::Starting);
         if !self.world.is_ready() && !has_new {
@@ -245,6 +246,7 @@ impl Control {
         match request {
             Request::CloseSockets(reply) => {
                 self.sockets.clear();
+                self.world.kernel.close(&self.world.snapshot.load());
                 // Who asked may have gone; it is done all the same.
                 let _gone = reply.send(());
             }
@@ -263,13 +265,16 @@ impl Control {
         let mut addresses = self.addresses.clone();
         tokio::spawn(async move {
             let source = world.loaded.load().source.clone();
-            let result = match load(source).await {
-                Ok(config) => {
-                    addresses.find_new(&config, &world.sink).await;
-                    Ok((config, addresses))
+            let mut result = load(source)
+                .await
+                .map(|config| (config, Addresses::default()));
+            if let Ok((config, found)) = &mut result {
+                addresses.find_new(config, &world.sink).await;
+                *found = addresses;
+                if let Err(why) = kernel::preflight(&world, config).await {
+                    result = Err(why);
                 }
-                Err(why) => Err(why),
-            };
+            }
             let reread = Reread {
                 reload,
                 number,
@@ -292,6 +297,12 @@ impl Control {
                 return Err("a later reload is in force already".to_owned());
             }
             let old = self.world.loaded.load_full();
+            if let Some(listener) = kernel::changes_plane(&old.config, &config) {
+                return Err(format!(
+                    "listener {listener}: its plane changes with a restart only, or with another \
+                     address"
+                ));
+            }
             let said = changes(&old.config, &config);
             let said: Vec<String> = said.iter().map(Change::to_string).collect();
             if !reload.dry_run {

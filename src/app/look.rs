@@ -7,9 +7,12 @@ use super::twin::Twin;
 use super::world::World;
 use crate::clock;
 use crate::health::{LastProbe, ProbeCells};
+use crate::kernel::{Measured, Open};
 use crate::metrics::{self, Durations, Sample};
 use crate::pair::Role;
-use crate::pool::{BUCKETS, BackendState, BackendView, ListenerView, PoolView, Totals};
+use crate::pool::{
+    BUCKETS, BackendState, BackendView, ListenerView, Plane, PoolView, Snapshot, Totals,
+};
 use crate::status::{
     AdminStatus, BackendStatus, BindStatus, ConfigStatus, ListenerStatus, PoolStatus, ProbeStatus,
     Status,
@@ -64,6 +67,8 @@ pub(super) fn status(world: &World) -> Status {
 fn listener_status(world: &World, view: &ListenerView) -> ListenerStatus {
     let door = &view.door;
     let binds = world.binds.load();
+    let kernel = world.kernel.measured().unwrap_or_default();
+    let (open, accepted) = of_listener(&kernel, view);
     ListenerStatus {
         name: door.listener.name.to_string(),
         pool: door.listener.pool.to_string(),
@@ -72,8 +77,9 @@ fn listener_status(world: &World, view: &ListenerView) -> ListenerStatus {
             .filter(|(name, _)| *name == door.listener.name)
             .map(|&(_, address)| BindStatus { address })
             .collect(),
-        connections: door.live.open(),
-        connections_total: door.live.cells.sum(|cells| cells.accepted.get()),
+        connections: door.live.open() + open.unwrap_or(0),
+        connections_total: door.live.cells.sum(|cells| cells.accepted.get())
+            + accepted.unwrap_or(0),
     }
 }
 
@@ -99,6 +105,8 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
         Some(configured) if backend.address.port() == 0 => configured.address.to_string(),
         Some(_) | None => backend.address.to_string(),
     };
+    let kernel = world.kernel.measured().unwrap_or_default();
+    let (open, given) = of_backend(&kernel, view);
     let probes = world.probes.load();
     let last = probes.get(&backend.id).and_then(|cells| cells.last());
     let probe = |last: LastProbe| ProbeStatus {
@@ -115,9 +123,9 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
         weight: view.weight,
         effective_weight: f64::from(view.effective) / 1000.0,
         tier: view.tier,
-        connections: backend.active(),
+        connections: backend.active() + open.unwrap_or(0),
         max_connections: view.max_connections,
-        connections_total: backend.cells.sum(|cells| cells.connections.get()),
+        connections_total: backend.cells.sum(|cells| cells.connections.get()) + given.unwrap_or(0),
         last_probe: last.map(probe),
     }
 }
@@ -146,16 +154,90 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
     if let Some(twin) = world.twin.get() {
         pair_samples(twin, &mut out);
     }
+    let kernel = world.kernel.measured().unwrap_or_default();
     for view in &snapshot.listeners {
-        listener_samples(view, &mut out);
+        match view.door.listener.plane {
+            Plane::Kernel => kernel_samples(&kernel, view, &mut out),
+            Plane::User => listener_samples(view, &mut out),
+        }
     }
     for pool in &snapshot.pools {
+        // What only the workers can count is not shown as a zero.
+        let has_workers = has_workers(&snapshot, pool);
+        if has_workers {
+            work_samples(pool, &mut out);
+        }
         pool_samples(world, pool, &mut out);
         for view in &pool.backends {
             backend_samples(world, view, &mut out);
+            if has_workers {
+                traffic_samples(view, &mut out);
+            }
+            connection_samples(&kernel, view, has_workers, &mut out);
         }
     }
     out
+}
+
+/// Whether workers move bytes for this pool: always, unless every listener of
+/// it is the kernel's.
+fn has_workers(snapshot: &Snapshot, pool: &PoolView) -> bool {
+    let mut views = snapshot.listeners.iter();
+    let mut planes = views
+        .by_ref()
+        .filter(|it| it.door.listener.pool == pool.settings.name)
+        .map(|it| it.door.listener.plane)
+        .peekable();
+    planes.peek().is_none() || planes.any(|it| it == Plane::User)
+}
+
+/// Connections of a listener that the kernel knows: open ones, and all so far.
+fn of_listener(kernel: &Measured, view: &ListenerView) -> (Option<u32>, Option<u64>) {
+    let id = view.door.id.0;
+    let accepted = kernel.accepted.get(&id).copied();
+    let open = |it: &Open| it.listeners.get(&id).copied().unwrap_or(0);
+    (
+        accepted.and_then(|_| Some(open(kernel.open.as_ref()?))),
+        accepted,
+    )
+}
+
+/// The same of a backend.
+fn of_backend(kernel: &Measured, view: &BackendView) -> (Option<u32>, Option<u64>) {
+    let id = view.backend.id.0;
+    let given = kernel.given.get(&id).copied();
+    let open = |it: &Open| it.backends.get(&id).copied().unwrap_or(0);
+    (given.and_then(|_| Some(open(kernel.open.as_ref()?))), given)
+}
+
+fn kernel_samples(kernel: &Measured, view: &ListenerView, out: &mut Vec<Sample>) {
+    let labels = [view.door.listener.name.as_str()];
+    let (open, accepted) = of_listener(kernel, view);
+    let accepted =
+        accepted.map(|it| Sample::count(&metrics::LISTENER_CONNECTIONS_TOTAL, &labels, it));
+    let open = open.map(|it| Sample::count(&metrics::LISTENER_CONNECTIONS, &labels, u64::from(it)));
+    out.extend(accepted.into_iter().chain(open));
+}
+
+/// Connections of a backend, whoever made them.
+fn connection_samples(
+    kernel: &Measured,
+    view: &BackendView,
+    has_workers: bool,
+    out: &mut Vec<Sample>,
+) {
+    let backend = &view.backend;
+    let labels = [backend.pool.as_str(), backend.name.as_str()];
+    let (open, given) = of_backend(kernel, view);
+    if has_workers || open.is_some() {
+        let open = u64::from(backend.active()) + u64::from(open.unwrap_or(0));
+        out.push(Sample::count(&metrics::BACKEND_CONNECTIONS, &labels, open));
+    }
+    if has_workers || given.is_some() {
+        let made = backend.cells.sum(|it| it.connections.get()) + given.unwrap_or(0);
+        let metric = &metrics::BACKEND_CONNECTIONS_TOTAL;
+        out.push(Sample::count(metric, &labels, made));
+    }
 }
 
 fn pair_samples(twin: &Twin, out: &mut Vec<Sample>) {
@@ -276,7 +358,8 @@ fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {
     ));
 }
 
-fn pool_samples(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
+/// What the workers count of a pool.
+fn work_samples(pool: &PoolView, out: &mut Vec<Sample>) {
     let name = pool.settings.name.as_str();
     let cells = &pool.live.cells;
     let retries = cells.sum(|it| it.retries.get());
@@ -284,9 +367,7 @@ fn pool_samples(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
     out.extend([
         Sample::count(&metrics::BACKEND_RETRIES, &[name], retries),
         Sample::count(&metrics::POOL_EXHAUSTED, &[name], exhausted),
-        Sample::flag(&metrics::POOL_PANIC, &[name], pool.panic),
         Sample::count(&metrics::POOL_QUEUED, &[name], pool.live.queued().into()),
-        Sample::count(&metrics::POOL_USABLE, &[name], pool.usable() as u64),
     ]);
     let mut connects = Totals::default();
     for it in cells.iter() {
@@ -297,6 +378,14 @@ fn pool_samples(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
         &[name],
         durations(&connects),
     ));
+}
+
+fn pool_samples(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
+    let name = pool.settings.name.as_str();
+    out.extend([
+        Sample::flag(&metrics::POOL_PANIC, &[name], pool.panic),
+        Sample::count(&metrics::POOL_USABLE, &[name], pool.usable() as u64),
+    ]);
     let mut probed = Totals::default();
     let probes = world.probes.load();
     for view in &pool.backends {
@@ -315,21 +404,30 @@ fn backend_samples(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
     let backend = &view.backend;
     let (pool, name) = (backend.pool.as_str(), backend.name.as_str());
     let both = [pool, name];
-    let cells = &backend.cells;
     let weight = f64::from(view.effective) / 1000.0;
     out.extend([
         Sample::flag(&metrics::BACKEND_UP, &both, view.state.is_alive()),
         Sample::number(&metrics::BACKEND_WEIGHT, &both, weight),
-        Sample::count(
-            &metrics::BACKEND_CONNECTIONS,
-            &both,
-            backend.active().into(),
-        ),
-        Sample::count(
-            &metrics::BACKEND_CONNECTIONS_TOTAL,
-            &both,
-            cells.sum(|it| it.connections.get()),
-        ),
+    ]);
+    for word in BackendState::WORDS {
+        let is_it = view.state.as_str() == word;
+        out.push(Sample::flag(
+            &metrics::BACKEND_STATE,
+            &[pool, name, word],
+            is_it,
+        ));
+    }
+    if let Some(cells) = world.probes.load().get(&backend.id) {
+        probe_samples(pool, name, cells, out);
+    }
+}
+
+/// What the workers count of a backend.
+fn traffic_samples(view: &BackendView, out: &mut Vec<Sample>) {
+    let backend = &view.backend;
+    let (pool, name) = (backend.pool.as_str(), backend.name.as_str());
+    let cells = &backend.cells;
+    out.extend([
         Sample::count(
             &metrics::BACKEND_BYTES,
             &[pool, name, "in"],
@@ -341,14 +439,6 @@ fn backend_samples(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
             cells.sum(|it| it.bytes_out.get()),
         ),
     ]);
-    for word in BackendState::WORDS {
-        let is_it = view.state.as_str() == word;
-        out.push(Sample::flag(
-            &metrics::BACKEND_STATE,
-            &[pool, name, word],
-            is_it,
-        ));
-    }
     for failure in ConnectFailure::ALL {
         let count = cells.sum(|it| it.connect_errors[failure as usize].get());
         let labels = [pool, name, failure.as_str()];
@@ -357,9 +447,6 @@ fn backend_samples(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
             &labels,
             count,
         ));
-    }
-    if let Some(cells) = world.probes.load().get(&backend.id) {
-        probe_samples(pool, name, cells, out);
     }
 }
 

@@ -2,6 +2,7 @@
 //! the command line imports it.
 
 mod control;
+mod kernel;
 mod limits;
 mod look;
 mod memory;
@@ -35,6 +36,7 @@ use crate::types::Address;
 use crate::admin::PairOrder;
 use crate::status::{DnsStatus, PairStatus};
 use control::{Control, Inbox, Reload, Request};
+pub use kernel::KernelError;
 use resolve::Addresses;
 pub use sockets::BindError;
 use twin::Twin;
@@ -53,6 +55,9 @@ pub enum StartError {
     /// A listener could not be opened.
     #[error("{0}")]
     Bind(#[from] BindError),
+    /// The kernel plane could not be started.
+    #[error("{0}")]
+    Kernel(#[from] KernelError),
     /// The system refused a thread, a signal handler or the like.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -102,6 +107,7 @@ pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), Sta
         let _first = world.admin_bind.set(bind);
     }
     control.start()?;
+    kernel::start(&world).await?;
     start_twin(&world, seed.fork(2))?;
     admin.start();
     sink.say(Event::Started {
@@ -195,19 +201,27 @@ async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender
         let _closed = closed.await;
     }
     shut_down(world, grace);
+    let deadline = clock::now() + grace;
     let waiting = Arc::clone(world);
     let mut joined = tokio::task::spawn_blocking(move || waiting.workers.join());
+    let mut is_hurried = false;
     let cut = tokio::select! {
         cut = &mut joined => cut,
         // Who asks twice means it.
         () = signals.wait_for_stop() => {
             shut_down(world, Duration::ZERO);
+            is_hurried = true;
             joined.await
         }
     };
-    world.sink.say(Event::Stopped {
-        cut: cut.unwrap_or(0),
-    });
+    if !is_hurried {
+        tokio::select! {
+            () = world.kernel.drain(deadline) => {}
+            () = signals.wait_for_stop() => {}
+        }
+    }
+    let cut = cut.unwrap_or(0) + world.kernel.remove(&world.sink).await;
+    world.sink.say(Event::Stopped { cut });
 }
 
 fn shut_down(world: &World, grace: Duration) {

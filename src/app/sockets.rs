@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use crate::event::{Event, Sink};
 use crate::net::{defer, listen};
-use crate::pool::{ListenerSettings, Snapshot};
+use crate::pool::{ListenerSettings, Plane, Snapshot};
 use crate::proxy::Workers;
 use crate::types::Name;
 
@@ -16,6 +17,10 @@ type Key = (Name, SocketAddr);
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     bound: HashMap<Key, Bound>,
+    /// Ports of the kernel plane. They are held so that no other process
+    /// takes them; nobody listens, so that clients are refused, and do not
+    /// hang, if the kernel's rules are gone.
+    held: HashMap<Key, OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -31,7 +36,10 @@ struct Bound {
 
 /// Sockets that are open and not yet accepted on.
 #[derive(Debug, Default)]
-pub(super) struct Opened(Vec<(Key, Bound, Vec<TcpListener>)>);
+pub(super) struct Opened {
+    shared: Vec<(Key, Bound, Vec<TcpListener>)>,
+    held: Vec<(Key, OwnedFd)>,
+}
 
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +84,17 @@ impl Sockets {
         for listener in listeners {
             for bind in &listener.binds {
                 let key = (listener.name.clone(), *bind);
-                if self.bound.contains_key(&key) {
+                if self.bound.contains_key(&key) || self.held.contains_key(&key) {
                     continue;
                 }
                 let is_ours = self.bound.keys().any(|(_, other)| other == bind);
-                match open_one(*bind, listener, workers, is_ours) {
-                    Ok((bound, sockets)) => opened.0.push((key, bound, sockets)),
+                let result = match listener.plane {
+                    Plane::Kernel => listen::hold(*bind).map(|held| opened.held.push((key, held))),
+                    Plane::User => open_one(*bind, listener, workers, is_ours)
+                        .map(|(bound, sockets)| opened.shared.push((key, bound, sockets))),
+                };
+                match result {
+                    Ok(()) => {}
                     Err(error) if is_v6_missing(*bind, listener, &error) => {
                         sink.say(Event::Limited {
                             what: format!(
@@ -106,7 +119,14 @@ impl Sockets {
         workers: &Workers,
         sink: &Sink,
     ) -> io::Result<()> {
-        for ((name, bind), bound, sockets) in opened.0 {
+        for ((name, address), held) in opened.held {
+            sink.say(Event::Listening {
+                listener: name.clone(),
+                address,
+            });
+            self.held.insert((name, address), held);
+        }
+        for ((name, bind), bound, sockets) in opened.shared {
             let mut views = snapshot.listeners.iter();
             let Some(view) = views.find(|view| view.door.listener.name == name) else {
                 continue;
@@ -133,6 +153,7 @@ impl Sockets {
             let mut wanted = listeners.iter();
             wanted.any(|it| it.name == *name && it.binds.contains(bind))
         };
+        self.held.retain(|key, _| is_wanted(key));
         let gone: Vec<Key> = self
             .bound
             .keys()
@@ -185,12 +206,15 @@ impl Sockets {
             .bound
             .iter()
             .map(|((name, _), bound)| (name.clone(), bound.actual))
+            .chain(self.held.keys().cloned())
             .collect();
         all.sort();
         all
     }
 
-    /// Lets go of all of them.
+    /// Lets go of all that are listened on. What is held for the kernel stays
+    /// held until its rules are gone: a successor must not write its own
+    /// before.
     pub(super) fn clear(&mut self) {
         self.bound.clear();
     }

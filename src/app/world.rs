@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::kernel::KernelPlane;
 use super::twin::Twin;
 use crate::clock;
 use crate::config::Config;
@@ -31,6 +32,7 @@ pub(super) struct World {
     pub(super) loaded: ArcSwap<Loaded>,
     pub(super) admin_bind: OnceLock<SocketAddr>,
     pub(super) twin: OnceLock<Twin>,
+    pub(super) kernel: KernelPlane,
     reload_error: Mutex<Option<String>>,
     is_stopping: AtomicBool,
     is_ready: AtomicBool,
@@ -100,7 +102,9 @@ impl World {
         sink: Sink,
         loaded: Loaded,
     ) -> Self {
+        let node = loaded.config.pair.as_ref().map(|it| &it.pair.me);
         Self {
+            kernel: KernelPlane::new(&loaded.source, node),
             snapshot,
             workers,
             sink,
@@ -116,9 +120,10 @@ impl World {
         }
     }
 
-    /// Whether the listeners are bound and the first probe round is over.
+    /// Whether the listeners are bound and the first probe round is over, and
+    /// the kernel knows what came of it.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
+        self.is_ready.load(Ordering::Relaxed) && self.kernel.has_caught_up()
     }
 
     pub(super) fn become_ready(&self) {

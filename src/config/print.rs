@@ -11,7 +11,7 @@ use crate::dns::rfc2136::Algorithm;
 use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
 use crate::pair::{Failback, Mode, PairSettings};
-use crate::pool::{BackendSettings, ListenerSettings, OnDead, PoolSettings, ProxyVersion};
+use crate::pool::{BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion};
 use crate::types::Name;
 
 /// What stands in the place of a secret.
@@ -106,6 +106,9 @@ fn listener(it: &ListenerSettings) -> Value {
     });
     set_some(&mut out, "max_connections", it.max_connections);
     set_some(&mut out, "max_per_source", it.max_per_source);
+    // The workers are the rule, and not worth a line.
+    let plane = (it.plane != Plane::default()).then(|| it.plane.as_str());
+    set_some(&mut out, "plane", plane);
     out
 }
 

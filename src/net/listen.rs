@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -28,6 +29,17 @@ pub fn check_free(address: SocketAddr) -> io::Result<()> {
         return Ok(());
     }
     open(address)?.bind(&address.into())
+}
+
+/// A socket that keeps `address` from everybody else, and on which nobody
+/// listens: whoever connects is refused.
+pub fn hold(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open(address)?;
+    socket.bind(&address.into())?;
+    // Sharing was for connections of a former life that still end. From here on
+    // a stranger with the same wish is to be told that the port is taken.
+    socket.set_reuse_address(false)?;
+    Ok(socket.into())
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -59,5 +71,21 @@ mod tests {
             io::ErrorKind::AddrInUse
         );
         assert!(check_free(any).is_ok());
+    }
+
+    #[test]
+    fn a_held_port_refuses_clients_and_is_taken_for_strangers() {
+        let first = shared("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let address = first.local_addr().unwrap();
+        assert_eq!(hold(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let held = hold(address).unwrap();
+        for taken in [check_free(address), shared(address, 16).map(drop)] {
+            assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(held);
+        assert!(shared(address, 16).is_ok());
     }
 }

@@ -16,7 +16,7 @@ pub use board::{Board, Delta, Wanted};
 pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
 pub use pick::{Asking, Pick, Turns};
 pub use settings::{
-    BackendSettings, Keepalive, ListenerSettings, OnDead, Policy, PoolSettings, Protocol,
+    BackendSettings, Keepalive, ListenerSettings, OnDead, Plane, Policy, PoolSettings, Protocol,
 };
 pub use snapshot::{BackendView, Door, ListenerId, ListenerView, PoolView, Snapshot};
 pub use state::BackendState;

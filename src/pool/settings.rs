@@ -16,6 +16,8 @@ pub struct ListenerSettings {
     pub binds: Vec<SocketAddr>,
     /// The pool that serves it.
     pub pool: Name,
+    /// Who moves the bytes.
+    pub plane: Plane,
     /// Who may connect; empty means everyone.
     pub allow: Vec<IpNet>,
     /// Who may not connect; wins over `allow`.
@@ -51,6 +53,7 @@ impl ListenerSettings {
             name,
             binds: vec![bind],
             pool,
+            plane: Plane::default(),
             allow: Vec::new(),
             deny: Vec::new(),
             max_connections: None,
@@ -60,6 +63,26 @@ impl ListenerSettings {
             proxy_header_timeout: Self::PROXY_HEADER_TIMEOUT,
             first_byte_timeout: None,
             client_first: false,
+        }
+    }
+}
+
+/// Who moves the bytes of a listener's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Plane {
+    /// The kernel, by rules that follow the snapshot.
+    Kernel,
+    /// The workers.
+    #[default]
+    User,
+}
+
+impl Plane {
+    /// The word in lb.yaml.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
         }
     }
 }

@@ -9,12 +9,13 @@ use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
     Parsed, bind, duration, nearest, network, number, number32, or_off, word, wrong,
 };
-use crate::pool::{ListenerSettings, Protocol};
+use crate::pool::{ListenerSettings, Plane, Protocol};
 use crate::types::Name;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "bind",
     "pool",
+    "plane",
     "allow",
     "deny",
     "max_connections",
@@ -89,6 +90,8 @@ fn listener(
             *target = networks.into_iter().map(|(_, it)| it).collect();
         }
     }
+    let planes = word(&[("kernel", Plane::Kernel), ("user", Plane::User)]);
+    reader.set(&fields, "plane", &mut settings.plane, planes);
     let most = || number32(1, 100_000_000);
     reader.set_some(
         &fields,
@@ -115,11 +118,16 @@ fn listener(
     settings.binds = binds?;
     settings.pool = pool?;
     let protocol = pools.protocols.get(&settings.pool).copied();
-    settings.client_first = client_first(&fields, protocol, reader);
+    settings.client_first = client_first(&fields, protocol, settings.plane, reader);
     Some(settings)
 }
 
-fn client_first(fields: &Fields<'_>, protocol: Option<Protocol>, reader: &mut Reader<'_>) -> bool {
+fn client_first(
+    fields: &Fields<'_>,
+    protocol: Option<Protocol>,
+    plane: Plane,
+    reader: &mut Reader<'_>,
+) -> bool {
     let mut said = None;
     let words = word(&[("auto", None), ("on", Some(true)), ("off", Some(false))]);
     reader.set(fields, "client_first", &mut said, words);
@@ -130,7 +138,9 @@ fn client_first(fields: &Fields<'_>, protocol: Option<Protocol>, reader: &mut Re
         let hint = "leave it out";
         reader.fault(node.at, fields.path("client_first"), what, hint);
     }
-    said.unwrap_or_else(|| protocol.is_some_and(Protocol::is_client_first))
+    // The kernel knows of no protocol; only what was asked for is refused.
+    let default = plane == Plane::User && protocol.is_some_and(Protocol::is_client_first);
+    said.unwrap_or(default)
 }
 
 fn binds(

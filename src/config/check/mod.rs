@@ -4,6 +4,7 @@
 mod admin;
 mod listeners;
 mod pair;
+mod plane;
 mod pools;
 mod probe;
 mod publish;
@@ -61,6 +62,7 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let own = pair.as_ref().map(pair::own_addresses);
     let listeners = listeners.map(|it| listeners::read(it, &known, own.as_deref(), reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
+    plane::check(&fields, &listeners, &pools, reader);
     let admin = fields.get("admin").map(|it| admin::read(it, reader));
     let config = Config {
         limits: limits(&fields, reader),
