@@ -87,6 +87,8 @@ metrics! {
         "Client connections that the process may hold at the same time.";
     LISTENER_CONNECTIONS Gauge "listener_connections" ["listener"]
         "Client connections open now.";
+    LISTENER_STALLED Gauge "listener_stalled_connections" ["listener"]
+        "Client connections that hold bytes now which their reader does not take.";
     LISTENER_CONNECTIONS_TOTAL Counter "listener_connections_total" ["listener"]
         "Client connections accepted.";
     LISTENER_REJECTED Counter "listener_rejected_total" ["listener", "reason"]

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     nginx: Option<PathBuf>,
 
-    /// Only these, by name: tandem (or NAME), tandem-first, haproxy, haproxy-tuned, nginx, direct, nft.
+    /// Only these, by name: tandem (or NAME), tandem-first, tandem-busy, haproxy, haproxy-tuned, nginx, direct, nft.
     #[arg(long, value_delimiter = ',')]
     pub(crate) subjects: Vec<String>,
 

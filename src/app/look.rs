@@ -316,6 +316,9 @@ fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {
     let name = view.door.listener.name.as_str();
     let pool = view.door.listener.pool.as_str();
     let cells = &live.cells;
+    // In this order: whoever stalls in between is not counted below zero.
+    let ended = cells.sum(|it| it.stalls_ended.get());
+    let begun = cells.sum(|it| it.stalls_begun.get());
     out.extend([
         Sample::count(
             &metrics::LISTENER_CONNECTIONS_TOTAL,
@@ -323,6 +326,11 @@ fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {
             cells.sum(|it| it.accepted.get()),
         ),
         Sample::count(&metrics::LISTENER_CONNECTIONS, &[name], live.open().into()),
+        Sample::count(
+            &metrics::LISTENER_STALLED,
+            &[name],
+            begun.saturating_sub(ended),
+        ),
         Sample::count(
             &metrics::BYTES,
             &[name, "in"],

@@ -187,6 +187,10 @@ pub struct ListenerCells {
     pub bytes_in: Cell,
     /// Bytes to clients.
     pub bytes_out: Cell,
+    /// Times that a connection began to hold bytes its reader did not take.
+    pub stalls_begun: Cell,
+    /// Times that it was rid of them.
+    pub stalls_ended: Cell,
     /// How long finished connections lived.
     pub duration: Histogram,
     /// Finished connections, by [`Reason`].

@@ -13,6 +13,7 @@ impl Session {
     pub(super) fn finish(mut self, ctx: &mut Context, reason: Reason) {
         self.account(ctx);
         self.close_sockets(reason);
+        self.note_stall(ctx, false);
         for direction in [&mut self.up, &mut self.down] {
             direction.give_up(&mut ctx.tools.pipes);
         }

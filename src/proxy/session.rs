@@ -133,6 +133,8 @@ pub(super) struct Session {
     /// The backend takes no more; what it said before that still counts.
     server_deaf: bool,
     tuned: bool,
+    /// It holds bytes that somebody does not take.
+    is_stalled: bool,
     /// The client has been told no in its own protocol.
     pub(super) is_answered: bool,
 }
@@ -171,6 +173,7 @@ impl Session {
             closed_first: None,
             server_deaf: false,
             tuned: false,
+            is_stalled: false,
             is_answered: false,
         }
     }
@@ -370,6 +373,7 @@ impl Session {
             Turn::SinkBroke(_) => return Step::End(Reason::ClientReset),
         }
         self.account(ctx);
+        self.note_stall(ctx, self.up.is_stalled() || self.down.is_stalled());
         if self.closed_first.is_none() {
             if self.up.has_ended() {
                 self.closed_first = Some(Reason::ClientClosed);
@@ -384,6 +388,20 @@ impl Session {
             return Step::End(self.closed_first.unwrap_or(Reason::ServerClosed));
         }
         if more { Step::Again } else { Step::Stay }
+    }
+
+    /// Counts the beginnings and the ends of waits for a reader.
+    pub(super) fn note_stall(&mut self, ctx: &Context, is_stalled: bool) {
+        if self.is_stalled != is_stalled {
+            self.is_stalled = is_stalled;
+            let cells = self.door.live.cells.of(ctx.worker);
+            let counter = if is_stalled {
+                &cells.stalls_begun
+            } else {
+                &cells.stalls_ended
+            };
+            counter.add(1);
+        }
     }
 
     /// Whether it has, or is about to have, a connection to `backend`.

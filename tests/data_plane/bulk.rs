@@ -3,14 +3,16 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use tandem::net::tune;
 use tandem::pool::Protocol;
 use tandem::types::Reason;
 
-use super::kit::{PATIENCE, Plan, Plane, eventually, server};
+use super::kit::{PATIENCE, Plan, Plane, eventually, read_all, server};
 
 /// What stands at `at` in the stream number `id`.
 fn byte(id: u64, at: u64) -> u8 {
@@ -135,4 +137,47 @@ fn a_stream_cut_in_the_middle_leaves_nothing_for_the_next() {
         transfer(&plane, 1000 + round, 300_000, 2_000_000);
     }
     eventually("all have ended", || plane.open() == 0);
+}
+
+/// A stream that is reset in full flight must not look whole, whoever resets
+/// it, copied or not.
+#[test]
+fn a_reset_in_full_flight_is_no_end() {
+    for pipes in [0, 8] {
+        for client_resets in [false, true] {
+            let (told, tell) = channel();
+            let address = server(move |stream| {
+                if client_resets {
+                    let mut sink = vec![0; 100_000];
+                    let end = loop {
+                        match (&stream).read(&mut sink) {
+                            Ok(0) => break false,
+                            Ok(_) => {}
+                            Err(_) => break true,
+                        }
+                    };
+                    told.send(end).unwrap();
+                } else {
+                    (&stream).write_all(&vec![7; 8 << 20]).unwrap();
+                    tune::reset_on_close(&stream).unwrap();
+                }
+            });
+            let mut plan = Plan::new(Protocol::Tcp, &[address]);
+            plan.pipes = pipes;
+            let plane = Plane::start(plan);
+            let mut client = plane.connect();
+            if client_resets {
+                client.write_all(&vec![7; 8 << 20]).unwrap();
+                tune::reset_on_close(&client).unwrap();
+                drop(client);
+                assert!(tell.recv_timeout(PATIENCE).unwrap(), "{pipes} pipes");
+                eventually("it has ended", || plane.finished(Reason::ClientReset) == 1);
+            } else {
+                client.write_all(b"go").unwrap();
+                let (_, was_reset) = read_all(&mut client);
+                assert!(was_reset, "{pipes} pipes");
+                eventually("it has ended", || plane.finished(Reason::ServerReset) == 1);
+            }
+        }
+    }
 }

@@ -42,7 +42,7 @@ fn a_gibibyte_each_way_arrives_as_it_was_sent() {
 }
 
 /// Sends one pattern and takes in another, in odd pieces and with stalls.
-fn both_ways(address: SocketAddr, seed: u64, count: usize) {
+pub(crate) fn both_ways(address: SocketAddr, seed: u64, count: usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     let theirs = 1000 + seed;
     writeln!(stream, "BOTH {count} {theirs}").unwrap();

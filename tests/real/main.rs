@@ -19,6 +19,7 @@ mod kit_itself;
 mod limits;
 mod mysql;
 mod proxy_protocol;
+mod streams;
 mod web;
 
 /// No test: the process behind `kit::Backend`, which runs this file again.

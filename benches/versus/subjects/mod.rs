@@ -65,21 +65,23 @@ pub(crate) struct Subject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
-    /// With `first`, the listener waits for the client's first bytes, as it
-    /// does for HTTP by itself.
-    Tandem {
-        program: PathBuf,
-        first: bool,
-    },
-    Haproxy {
-        program: PathBuf,
-        tuned: bool,
-    },
-    Nginx {
-        program: PathBuf,
-    },
+    Tandem { program: PathBuf, variant: Variant },
+    Haproxy { program: PathBuf, tuned: bool },
+    Nginx { program: PathBuf },
     Direct,
     Nft,
+}
+
+/// What is not by default in the tandem that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Variant {
+    /// Workers look for events before they sleep.
+    Busy,
+    /// The listener waits for the client's first bytes, as it does for HTTP.
+    First,
+    /// Nothing.
+    Plain,
 }
 
 impl Kind {
@@ -131,12 +133,14 @@ pub(crate) fn find(args: &Args) -> Result<Found, Fault> {
 fn wanted(args: &Args) -> Result<Vec<(String, Kind)>, Fault> {
     let mut all: Vec<(String, Kind)> = Vec::new();
     for (name, program) in args.tandems() {
-        let with = |first| Kind::Tandem {
-            program: program.clone(),
-            first,
-        };
-        all.push((name.clone(), with(false)));
-        all.push((format!("{name}-first"), with(true)));
+        for (ending, variant) in [
+            ("", Variant::Plain),
+            ("-first", Variant::First),
+            ("-busy", Variant::Busy),
+        ] {
+            let program = program.clone();
+            all.push((format!("{name}{ending}"), Kind::Tandem { program, variant }));
+        }
     }
     for (name, tuned) in [("haproxy", false), ("haproxy-tuned", true)] {
         let program = args.haproxy();
@@ -164,8 +168,17 @@ fn wanted(args: &Args) -> Result<Vec<(String, Kind)>, Fault> {
     }
     // `tandem` means every tandem.
     all.retain(|(name, kind)| {
-        let group = kind.is_tandem() && asked.iter().any(|it| it == "tandem");
-        asked.is_empty() || group || asked.contains(name)
+        let is_plain = matches!(
+            kind,
+            Kind::Tandem {
+                variant: Variant::Plain,
+                ..
+            }
+        );
+        let group = is_plain && asked.iter().any(|it| it == "tandem");
+        // Staying awake burns what is measured; it is asked for by name.
+        let is_all = asked.is_empty() && !name.ends_with("-busy");
+        is_all || group || asked.contains(name)
     });
     Ok(all)
 }
@@ -212,7 +225,7 @@ impl Instance {
         let launch = match &subject.kind {
             Kind::Direct => return Ok(direct::instance()),
             Kind::Nft => return nft::instance(),
-            Kind::Tandem { program, first } => tandem::launch(program, *first, &place)?,
+            Kind::Tandem { program, variant } => tandem::launch(program, *variant, &place)?,
             Kind::Haproxy { program, tuned } => haproxy::launch(program, *tuned, &place)?,
             Kind::Nginx { program } => nginx::launch(program, &place)?,
         };

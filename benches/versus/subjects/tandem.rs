@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::child::foreign;
 use crate::fault::Fault;
 
-use super::{Launch, Place, backends, first_line};
+use super::{Launch, Place, Variant, backends, first_line};
 
 pub(super) fn version(program: &Path) -> Result<String, Fault> {
     first_line(
@@ -19,14 +19,18 @@ pub(super) fn version(program: &Path) -> Result<String, Fault> {
     )
 }
 
-pub(super) fn launch(program: &Path, first: bool, place: &Place<'_>) -> Result<Launch, Fault> {
-    let first = if first { ", client_first: on" } else { "" };
+pub(super) fn launch(program: &Path, variant: Variant, place: &Place<'_>) -> Result<Launch, Fault> {
+    let (first, busy) = match variant {
+        Variant::Busy => ("", ", busy_poll: 100us"),
+        Variant::First => (", client_first: on", ""),
+        Variant::Plain => ("", ""),
+    };
     let mut servers = String::new();
     for (at, backend) in backends().iter().enumerate() {
         write!(servers, "{}\"{backend}\"", if at > 0 { ", " } else { "" })?;
     }
     let config = format!(
-        "process: {{ workers: {} }}\n\
+        "process: {{ workers: {}{busy} }}\n\
          listeners:\n  versus: {{ bind: \"{}\", pool: versus{first} }}\n\
          pools:\n  versus:\n    backends: [{servers}]\n    protocol: tcp\n    \
          policy: round_robin\n    probe: {{ type: tcp, interval: 1s }}\n\
