@@ -1,6 +1,7 @@
 //! One client connection from accept to end: `Header -> Silent -> Queued ->
 //! Dialing -> Relaying`, or `Refusing` from any of the first four.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +133,8 @@ pub(super) struct Session {
     closed_first: Option<Reason>,
     /// The backend takes no more; what it said before that still counts.
     server_deaf: bool,
+    /// And what it said before was cut, although it may look complete.
+    server_cut: bool,
     tuned: bool,
     /// It holds bytes that somebody does not take.
     is_stalled: bool,
@@ -172,6 +175,7 @@ impl Session {
             counted: (0, 0),
             closed_first: None,
             server_deaf: false,
+            server_cut: false,
             tuned: false,
             is_stalled: false,
             is_answered: false,
@@ -349,6 +353,7 @@ impl Session {
                 sink: &mut server.stream,
                 to: &mut server.ready,
                 is_last: self.down.is_closed(),
+                is_cut: false,
             };
             match self.up.run(ends, &mut ctx.tools, TURN_BYTES) {
                 Turn::Idle => {}
@@ -356,7 +361,11 @@ impl Session {
                 Turn::SourceBroke(_) => return Step::End(Reason::ClientReset),
                 // What the backend said before it closed its ears is still to
                 // be told: often it is why it did.
-                Turn::SinkBroke(_) => self.server_deaf = true,
+                Turn::SinkBroke(error) => {
+                    self.server_deaf = true;
+                    self.server_cut = is_cut(&error);
+                    self.up.give_up(&mut ctx.tools.pipes);
+                }
             }
         }
         let ends = Ends {
@@ -364,7 +373,9 @@ impl Session {
             from: &mut server.ready,
             sink: &mut client.stream,
             to: &mut client.ready,
-            is_last: self.up.is_closed(),
+            // Who ends with a reset must have been told everything before.
+            is_last: self.up.is_closed() && !self.server_deaf,
+            is_cut: self.server_cut,
         };
         match self.down.run(ends, &mut ctx.tools, TURN_BYTES) {
             Turn::Idle => {}
@@ -431,6 +442,18 @@ impl Session {
             cells.bytes_out.add(bytes_out);
         }
     }
+}
+
+/// Whether a backend that takes no more has been cut off in what it says, too.
+/// One that had closed before it sent its reset is EPIPE to a write (tcp(7)
+/// keeps the two apart) or ENOTCONN to shutdown(2); what is read of it then
+/// ends in order. After any other error the kernel has said what there was to
+/// say, and the next read looks like an end.
+fn is_cut(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected
+    )
 }
 
 #[cfg(test)]

@@ -53,6 +53,10 @@ pub struct Ends<'a, S> {
     /// The other direction is closed: when this one is, too, both sockets will
     /// be closed at once, and close(2) sends the FIN.
     pub is_last: bool,
+    /// The source was reset, and the kernel has said so to a write already: it
+    /// shows the cut as an end to whoever reads now, and the sink must not take
+    /// it for one.
+    pub is_cut: bool,
 }
 
 /// One direction of a session: from a source to a sink.
@@ -242,6 +246,7 @@ impl Direction {
         let was_closed = std::mem::replace(&mut self.closed, true);
         if !was_closed
             && !ends.is_last
+            && !ends.is_cut
             && let Err(error) = ends.sink.shutdown(Shutdown::Write)
         {
             return Turn::SinkBroke(error);
@@ -346,7 +351,7 @@ impl Direction {
         while at < bytes.len() && ends.to.write {
             self.be_prompt(ends);
             let rest = &bytes[at..];
-            let sent = if self.ended {
+            let sent = if self.ended && !ends.is_cut {
                 ends.sink.write_last(rest)
             } else {
                 ends.sink.write(rest)

@@ -120,6 +120,7 @@ fn turn(
         sink,
         to,
         is_last: false,
+        is_cut: false,
     };
     direction.run(ends, tools, budget)
 }
@@ -260,6 +261,7 @@ fn the_fin_leaves_with_the_last_bytes() {
         sink: &mut sink,
         to: &mut { OPEN },
         is_last: true,
+        is_cut: false,
     };
     assert!(matches!(
         direction.run(ends, &mut tools(64, 0), 999),
@@ -289,6 +291,30 @@ fn a_reset_behind_the_last_bytes_is_no_end() {
     assert!(matches!(done, Turn::SourceBroke(_)));
     assert_eq!((sink.got.as_slice(), sink.last), (&b"cut"[..], 0));
     assert!(!direction.is_closed());
+}
+
+#[test]
+fn the_end_of_a_stream_that_was_cut_is_not_told() {
+    let mut source = reading([Act::Give(b"cut".to_vec()), Act::End]);
+    let mut sink = Script::default();
+    let mut direction = Direction::default();
+    let ends = Ends {
+        source: &mut source,
+        from: &mut Ready {
+            hangup: true,
+            ..OPEN
+        },
+        sink: &mut sink,
+        to: &mut { OPEN },
+        is_last: false,
+        is_cut: true,
+    };
+    assert!(matches!(
+        direction.run(ends, &mut tools(64, 0), 999),
+        Turn::Idle
+    ));
+    assert_eq!((sink.got.as_slice(), sink.last), (&b"cut"[..], 0));
+    assert!(direction.is_closed() && !*sink.shut.borrow());
 }
 
 #[test]
@@ -376,6 +402,7 @@ proptest! {
                 sink: &mut sink,
                 to: &mut { OPEN },
                 is_last,
+                is_cut: false,
             };
             direction.run(ends, &mut tools, 100);
         }

@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -94,6 +95,40 @@ fn what_a_server_said_before_it_closed_its_ears_is_told() {
     let mut client = plane.connect();
     client.write_all(&[b'x'; 100_000]).unwrap();
     assert_eq!(read_some(&mut client, 9), "too large");
+}
+
+/// A client whose bytes fill every buffer on the way to a server that does not
+/// read.
+fn stuck(plane: &Plane) -> TcpStream {
+    let client = plane.connect();
+    client
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    // Bounded: no chain of buffers takes this much.
+    for _ in 0..256 {
+        if (&client).write_all(&piece).is_err() {
+            return client;
+        }
+    }
+    panic!("somebody reads");
+}
+
+#[test]
+fn a_reset_in_the_middle_of_an_upload_is_passed_on_as_a_reset() {
+    let (go, going) = channel::<()>();
+    let going = Mutex::new(going);
+    let address = server(move |mut stream| {
+        stream.write_all(b"part").unwrap();
+        going.lock().unwrap().recv_timeout(3 * PATIENCE).unwrap();
+        tune::reset_on_close(&stream).unwrap();
+    });
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[address]));
+    let mut client = stuck(&plane);
+    go.send(()).unwrap();
+    // Nothing is written any more: a write would take the reset for itself.
+    assert_eq!(read_all(&mut client), (b"part".to_vec(), true));
+    assert_eq!(plane.finished(Reason::ServerReset), 1);
 }
 
 #[test]
