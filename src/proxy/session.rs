@@ -398,7 +398,15 @@ impl Session {
         if self.up.is_closed() && self.down.is_closed() {
             return Step::End(self.closed_first.unwrap_or(Reason::ServerClosed));
         }
-        if more { Step::Again } else { Step::Stay }
+        if more {
+            return Step::Again;
+        }
+        // As long as the backend takes nothing, the client is not read, and
+        // its reset is met by nobody.
+        if self.client.broken {
+            return Step::End(Reason::ClientReset);
+        }
+        Step::Stay
     }
 
     /// Counts the beginnings and the ends of waits for a reader.

@@ -132,6 +132,21 @@ fn a_reset_in_the_middle_of_an_upload_is_passed_on_as_a_reset() {
 }
 
 #[test]
+fn a_client_that_resets_while_the_backend_is_stuck_has_reset() {
+    let (go, going) = channel::<()>();
+    let going = Mutex::new(going);
+    let address = server(move |_stream| {
+        let _over = going.lock().unwrap().recv_timeout(6 * PATIENCE);
+    });
+    let plane = Plane::start(Plan::new(Protocol::Tcp, &[address]));
+    let client = stuck(&plane);
+    tune::reset_on_close(&client).unwrap();
+    drop(client);
+    eventually("it has ended", || plane.finished(Reason::ClientReset) == 1);
+    drop(go);
+}
+
+#[test]
 fn a_dead_backend_is_never_the_clients_problem() {
     let plane = Plane::start(Plan::new(Protocol::Tcp, &[nobody(), greeter("hello")]));
     for _ in 0..50 {
