@@ -9,13 +9,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// A listening socket on `address` that others of this process may share.
 ///
 /// IPv6 sockets take IPv6 only: an IPv4 client never shows up as
-/// `::ffff:192.0.2.1`. `TCP_NODELAY` is set and is inherited by what it
-/// accepts.
+/// `::ffff:192.0.2.1`. `TCP_NODELAY` and `SO_OOBINLINE` are set and are
+/// inherited by what it accepts.
 pub fn shared(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = open(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.set_tcp_nodelay(true)?;
+    // Urgent bytes stay in the stream, where TCP has them anyway.
+    socket.set_out_of_band_inline(true)?;
     socket.set_nonblocking(true)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())

@@ -137,11 +137,11 @@ fn welcome(
         session
     });
     let session = slab.get_mut(key)?;
-    let both = Interest::READABLE | Interest::WRITABLE;
+    let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     let token = Token(key.token(false));
     let watched = ctx
         .registry
-        .register(&mut session.client.stream, token, both);
+        .register(&mut session.client.stream, token, all);
     let step = if watched.is_ok() {
         session.start(ctx, has_header)
     } else {

@@ -107,9 +107,9 @@ impl Session {
                 return Try::Failed;
             }
         };
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let token = Token(self.key.token(true));
-        if ctx.registry.register(&mut stream, token, both).is_err() {
+        if ctx.registry.register(&mut stream, token, all).is_err() {
             // epoll is out of watches: as bad as being out of descriptors.
             self.leave_backend(ctx);
             return Try::OutOfFds;

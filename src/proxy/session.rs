@@ -74,7 +74,7 @@ impl Leg {
 
     fn note(&mut self, event: &Event) {
         self.broken |= event.is_error();
-        self.ready.hangup |= event.is_read_closed();
+        self.ready.hangup |= event.is_read_closed() || event.is_priority();
         self.ready.read |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.ready.write |= event.is_writable() || event.is_error();
     }

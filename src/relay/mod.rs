@@ -18,15 +18,15 @@ pub use pipe::{Pipe, Pipes};
 pub use stream::Stream;
 
 /// What is known of a socket without asking the kernel. Edge-triggered events
-/// set the flags; a read or write that would block clears them.
+/// set the flags; a read or write that would block, or is short, clears them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ready {
     /// A read may return something.
     pub read: bool,
     /// A write may take something.
     pub write: bool,
-    /// The peer has sent its FIN (or worse): a short read is not the end of
-    /// what there is to read.
+    /// The peer has sent its FIN (or worse), or urgent data, before which the
+    /// kernel stops: a short read is not the end of what there is to read.
     pub hangup: bool,
 }
 
@@ -260,9 +260,16 @@ impl Direction {
             return Ok(0);
         };
         let most = left.min(pipe.size());
-        let moved = ends.source.pull(pipe, most)?;
+        let moved = match ends.source.pull(pipe, most) {
+            // splice(2) never gets past urgent data: it says that there is
+            // nothing, or, if a FIN has come as well, that this is the end.
+            // The next read knows.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && ends.from.hangup => 0,
+            moved => moved?,
+        };
         if moved == 0 {
-            self.ended = true;
+            self.is_splicing = false;
+            self.small = 0;
         } else if moved >= WORTH_A_PIPE || moved == most {
             self.small = 0;
         } else {

@@ -21,7 +21,7 @@ pub trait Stream: Read + Write {
     fn set_prompt(&self) -> io::Result<()>;
 
     /// Moves at most `most` bytes into `pipe` without looking at them; 0 is
-    /// the end of the stream.
+    /// the end of the stream, or urgent data with the end behind it.
     fn pull(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize>;
 
     /// Moves what is in `pipe` to the peer, as much as it takes.

@@ -13,6 +13,8 @@ enum Act {
     Block,
     Take(usize),
     End,
+    /// Where urgent data stand: a splice stays before it.
+    Mark,
     Break,
 }
 
@@ -38,7 +40,12 @@ impl Read for Script {
                 }
                 Ok(bytes.len())
             }
-            Some(Act::End) => Ok(0),
+            Some(Act::End) => {
+                // Whoever asks again is told again.
+                self.reads.push_front(Act::End);
+                Ok(0)
+            }
+            Some(Act::Mark) => self.read(buf),
             Some(Act::Break) => Err(io::ErrorKind::ConnectionReset.into()),
             Some(Act::Block | Act::Take(_)) | None => Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -52,7 +59,7 @@ impl Write for Script {
             Some(Act::Take(n)) => n.min(buf.len()),
             Some(Act::Block) => return Err(io::ErrorKind::WouldBlock.into()),
             Some(Act::Break) => return Err(io::ErrorKind::BrokenPipe.into()),
-            Some(Act::Give(_) | Act::End) | None => buf.len(),
+            Some(Act::Give(_) | Act::End | Act::Mark) | None => buf.len(),
         };
         self.got.extend_from_slice(&buf[..taken]);
         Ok(taken)
@@ -77,6 +84,9 @@ impl Stream for Script {
         Ok(())
     }
     fn pull(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        if matches!(self.reads.front(), Some(Act::Mark)) {
+            return Ok(0);
+        }
         let mut bytes = vec![0; most];
         let got = self.read(&mut bytes)?;
         let kept = rustix::io::write(&pipe.entry, &bytes[..got])?;
@@ -90,7 +100,7 @@ impl Stream for Script {
             Some(Act::Take(n)) => n.min(pipe.held()),
             Some(Act::Block) => return Err(io::ErrorKind::WouldBlock.into()),
             Some(Act::Break) => return Err(io::ErrorKind::BrokenPipe.into()),
-            Some(Act::Give(_) | Act::End) | None => pipe.held(),
+            Some(Act::Give(_) | Act::End | Act::Mark) | None => pipe.held(),
         };
         let mut bytes = vec![0; taken];
         let taken = rustix::io::read(&pipe.exit, &mut bytes)?;
@@ -367,6 +377,30 @@ fn a_full_scratch_buffer_makes_it_a_pipe_and_small_moves_a_copy() {
     assert!(direction.is_stalled());
     direction.give_up(&mut tools.pipes);
     assert_eq!(tools.pipes.open(), 0);
+}
+
+#[test]
+fn urgent_data_in_a_pipe_are_not_the_end() {
+    let mut tools = tools(1 << 16, 1);
+    let full = || Act::Give(vec![7; 1 << 16]);
+    let rest = Act::Give(b"rest".to_vec());
+    let mut source = reading([full(), full(), Act::Mark, rest, Act::End]);
+    let mut sink = Script::default();
+    let mut direction = Direction::default();
+    let mut from = Ready {
+        hangup: true,
+        ..OPEN
+    };
+    turn(
+        &mut direction,
+        (&mut source, &mut from),
+        (&mut sink, &mut { OPEN }),
+        &mut tools,
+        usize::MAX,
+    );
+    assert!(direction.is_closed());
+    assert_eq!(sink.got.len(), 2 * (1 << 16) + 4);
+    assert_eq!(tools.pipes.open(), 1);
 }
 
 proptest! {

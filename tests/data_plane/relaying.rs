@@ -131,6 +131,28 @@ fn a_reset_in_the_middle_of_an_upload_is_passed_on_as_a_reset() {
     assert_eq!(plane.finished(Reason::ServerReset), 1);
 }
 
+/// The kernel stops a read before urgent data, as if there were no more.
+#[test]
+fn what_stands_behind_urgent_data_arrives() {
+    let mut plan = Plan::new(Protocol::Tcp, &[echo()]);
+    plan.pool.backends[0].max_connections = Some(1);
+    plan.pool.queue_timeout = 3 * PATIENCE;
+    let plane = Plane::start(plan);
+    let mut first = plane.connect();
+    first.write_all(b"x").unwrap();
+    assert_eq!(read_some(&mut first, 1), "x");
+    let mut second = plane.connect();
+    eventually("it waits", || plane.queued() == 1);
+    second.write_all(b"abc").unwrap();
+    let urgent = socket2::SockRef::from(&second).send_out_of_band(b"!");
+    assert_eq!(urgent.unwrap(), 1);
+    second.write_all(b"def").unwrap();
+    // All of it is there, and no event comes later.
+    std::thread::park_timeout(Duration::from_millis(50));
+    drop(first);
+    assert_eq!(read_some(&mut second, 7), "abc!def");
+}
+
 #[test]
 fn a_client_that_resets_while_the_backend_is_stuck_has_reset() {
     let (go, going) = channel::<()>();
