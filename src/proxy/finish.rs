@@ -60,10 +60,20 @@ impl Session {
         if in_order {
             return;
         }
-        let legs = [Some(&self.client), self.server.as_ref()];
-        for Leg { stream, .. } in legs.into_iter().flatten() {
-            // It fails only on sockets that are broken already.
-            let _already_broken = tune::reset_on_close(stream);
+        let legs = [
+            (Some(&self.client), &self.down),
+            (self.server.as_ref(), &self.up),
+        ];
+        for (leg, towards) in legs {
+            // Who has been told everything, its end included, may still be
+            // reading it out of the kernel's buffer: that is no silence.
+            let is_told = reason == Reason::HalfCloseTimeout && towards.is_closed();
+            if let Some(Leg { stream, .. }) = leg
+                && !is_told
+            {
+                // It fails only on sockets that are broken already.
+                let _already_broken = tune::reset_on_close(stream);
+            }
         }
     }
 

@@ -243,6 +243,23 @@ fn a_half_closed_session_that_falls_silent_has_an_end() {
 }
 
 #[test]
+fn a_slow_reader_gets_all_that_a_server_left_behind() {
+    const LENGTH: usize = 400_000;
+    let address = server(|mut stream| {
+        stream.write_all(&vec![b'x'; LENGTH]).unwrap();
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.pool.half_close_timeout = Some(Duration::from_millis(200));
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    eventually("the session is given up", || {
+        plane.finished(Reason::HalfCloseTimeout) == 1
+    });
+    let (got, was_reset) = read_all(&mut client);
+    assert_eq!((got.len(), was_reset), (LENGTH, false));
+}
+
+#[test]
 fn a_client_that_never_speaks_has_an_end() {
     let mut plan = Plan::new(Protocol::Http, &[echo()]);
     plan.listener.first_byte_timeout = Some(Duration::from_millis(200));
