@@ -78,8 +78,13 @@ impl Session {
             return Step::Stay;
         };
         let reason = refusal.reason;
-        if refusal.lingered.is_none() && self.is_head_complete() {
-            return self.answer_http(ctx);
+        // What was read before may say it all already.
+        if refusal.lingered.is_none() {
+            match Head::of(&refusal.head) {
+                Head::Incomplete => {}
+                Head::Complete { .. } | Head::TooLong => return self.answer_http(ctx),
+                Head::NotHttp => return Step::End(reason),
+            }
         }
         while self.client.ready.read {
             let got = match self.client.stream.read(&mut ctx.tools.scratch) {
@@ -110,20 +115,6 @@ impl Session {
             }
         }
         Step::Stay
-    }
-
-    fn is_head_complete(&self) -> bool {
-        match &self.phase {
-            Phase::Refusing(refusal) => {
-                matches!(Head::of(&refusal.head), Head::Complete { .. })
-            }
-            Phase::Entering
-            | Phase::Header(_)
-            | Phase::Queued
-            | Phase::Dialing
-            | Phase::Silent
-            | Phase::Relaying => false,
-        }
     }
 
     fn answer_http(&mut self, ctx: &mut Context) -> Step {

@@ -100,6 +100,17 @@ fn a_refusal_answers_the_request_that_was_read() {
     assert!(answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
 }
 
+#[test]
+fn a_head_that_is_too_long_is_answered_though_it_was_read_before() {
+    let plane = Plane::start(plan(&[nobody()]));
+    let mut client = plane.connect();
+    let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    client.write_all(head.as_bytes()).unwrap();
+    let (answer, was_reset) = read_all(&mut client);
+    assert!(!was_reset);
+    assert!(answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
+}
+
 /// A second small write must not wait for the first one's acknowledgement.
 #[test]
 fn small_writes_leave_at_once() {
