@@ -138,6 +138,8 @@ pub(super) struct Session {
     tuned: bool,
     /// It holds bytes that somebody does not take.
     is_stalled: bool,
+    /// It used up its turn, and the next one is on its way.
+    pub(super) has_turn: bool,
     /// The client has been told no in its own protocol.
     pub(super) is_answered: bool,
 }
@@ -178,6 +180,7 @@ impl Session {
             server_cut: false,
             tuned: false,
             is_stalled: false,
+            has_turn: false,
             is_answered: false,
         }
     }
@@ -189,6 +192,10 @@ impl Session {
             (true, Some(leg)) => leg.note(event),
             // Of a socket that was given up in this very batch.
             (true, None) => return Step::Stay,
+        }
+        // One turn each: events do not give a busy one more of them.
+        if self.has_turn {
+            return Step::Stay;
         }
         self.advance(ctx)
     }

@@ -178,7 +178,10 @@ impl Worker {
     /// Sessions that used up their last turn have another one.
     fn go_on(&mut self) {
         for key in std::mem::take(&mut self.ctx.again) {
-            self.touch(key, Session::advance);
+            self.touch(key, |session, ctx| {
+                session.has_turn = false;
+                session.advance(ctx)
+            });
         }
     }
 
@@ -406,7 +409,13 @@ fn settle(ctx: &mut Context, slab: &mut Slab<Session>, key: Key, step: Step) {
             }
             return;
         }
-        Step::Again => ctx.again.push(key),
+        Step::Again => {
+            if let Some(session) = slab.get_mut(key)
+                && !std::mem::replace(&mut session.has_turn, true)
+            {
+                ctx.again.push(key);
+            }
+        }
         Step::Stay => {}
     }
     if let Some(session) = slab.get_mut(key) {
