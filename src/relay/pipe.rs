@@ -13,8 +13,8 @@ const SIZES: [usize; 3] = [1 << 20, 256 << 10, 64 << 10];
 /// Idle pipes that are kept. Each costs two descriptors and 10 KiB.
 const IDLE: usize = 16;
 
-/// After that many refusals of the kernel's in a row no more pipes are asked
-/// for until as many turns have gone by: who is out of pipes copies.
+/// After a refusal of the kernel's so many requests for a pipe are declined
+/// before it is asked again: who is out of pipes copies.
 const PATIENCE: u32 = 1024;
 
 /// A pipe, and how many bytes are in it.
