@@ -1,8 +1,8 @@
 //! CPU time out of the scheduler's own nanosecond counters, and memory out of
 //! the kernel's accounts of a process.
 
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -147,8 +147,16 @@ pub(crate) fn pss(pids: &[u32]) -> Result<u64, Fault> {
     let mut sum = 0;
     for pid in pids {
         let path = format!("/proc/{pid}/smaps_rollup");
-        let text = fs::read_to_string(&path).doing(|| path.clone())?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // A child that a balancer ran for a moment while it started.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).doing(|| path.clone()),
+        };
         sum += kilobytes(&text, "Pss:").ok_or_else(|| Fault::new(format!("{path}: no Pss")))?;
+    }
+    if sum == 0 {
+        return Err(Fault::new("the processes are gone"));
     }
     Ok(sum * 1024)
 }
