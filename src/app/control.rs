@@ -28,6 +28,8 @@ pub(super) enum Request {
     /// Let go of the listening sockets: the workers are to hold the last
     /// copies.
     CloseSockets(oneshot::Sender<()>),
+    /// Take over clients that have said nothing yet: the sockets will close.
+    MeetSilent,
     /// Read the file again.
     Reload(Reload),
     /// The file has been read.
@@ -250,6 +252,7 @@ impl Control {
                 // Who asked may have gone; it is done all the same.
                 let _gone = reply.send(());
             }
+            Request::MeetSilent => self.sockets.meet_silent(),
             Request::Reload(reload) => self.begin_reload(reload),
             Request::Loaded(reread) => self.finish_reload(*reread),
         }

@@ -171,7 +171,7 @@ fn start_twin(world: &Arc<World>, seed: Seed) -> Result<(), StartError> {
 }
 
 /// Gives the name away first, and serves on until resolvers know.
-async fn leave_pair(world: &World, signals: &mut Signals) {
+async fn leave_pair(world: &World, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
     let Some(twin) = world.twin.get() else {
         return;
     };
@@ -179,6 +179,9 @@ async fn leave_pair(world: &World, signals: &mut Signals) {
     if ttl.is_zero() {
         return;
     }
+    // Clients that have said nothing yet are only the kernel's so far, and
+    // would be lost with the sockets.
+    let _stops_anyway = requests.send(Request::MeetSilent).await;
     tokio::select! {
         () = tokio::time::sleep(ttl + Duration::from_millis(500)) => {}
         // Who asks twice means it.
@@ -189,7 +192,7 @@ async fn leave_pair(world: &World, signals: &mut Signals) {
 /// Accepts no more, and waits for the sessions to end.
 async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
-    leave_pair(world, signals).await;
+    leave_pair(world, signals, requests).await;
     world.become_stopping();
     let grace = world.loaded.load().config.limits.shutdown_grace;
     world.sink.say(Event::Stopping {

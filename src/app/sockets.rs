@@ -200,6 +200,19 @@ impl Sockets {
         }
     }
 
+    /// From now on the kernel hands over connections that have said nothing
+    /// yet; those that wait with it already, when it next repeats its part of
+    /// their handshake (after 1, 3 and 7 seconds).
+    pub(super) fn meet_silent(&mut self) {
+        for bound in self.bound.values_mut() {
+            if std::mem::take(&mut bound.is_deferred) {
+                for copy in &bound.copies {
+                    let _lost_if_silent = defer::set_defer_accept(copy, false);
+                }
+            }
+        }
+    }
+
     /// Where each listener accepts.
     pub(super) fn addresses(&self) -> Vec<(Name, SocketAddr)> {
         let mut all: Vec<_> = self

@@ -133,7 +133,7 @@ fn welcome(
         let mut session = Session::new(key, id, Arc::clone(door), Leg::new(stream), peer);
         session.started = ctx.now;
         session.since = ctx.now;
-        session.end_by = ctx.stop_at.map(|at| (at, Reason::Shutdown));
+        session.end_open(ctx);
         session
     });
     let session = slab.get_mut(key)?;
@@ -143,7 +143,7 @@ fn welcome(
         .registry
         .register(&mut session.client.stream, token, all);
     let step = if watched.is_ok() {
-        session.start(ctx, has_header)
+        session.guard(ctx, |session, ctx| session.start(ctx, has_header))
     } else {
         ctx.count_rejected(&session.door, Reason::OutOfFds);
         Step::End(Reason::OutOfFds)
@@ -172,7 +172,7 @@ impl Session {
             return self.refuse(ctx, Reason::Limit);
         }
         if has_header {
-            self.phase = Phase::Header(Vec::new());
+            self.phase = Phase::Header;
             return Step::Stay;
         }
         self.enter(ctx)
@@ -180,7 +180,7 @@ impl Session {
 
     /// It is known who the client is: may it come in, and is there room?
     pub(super) fn enter(&mut self, ctx: &mut Context) -> Step {
-        let source = self.source.ip();
+        let source = self.source().ip();
         if !admit::may_enter(&self.door.listener, source) {
             ctx.count_rejected(&self.door, Reason::Denied);
             return Step::End(Reason::Denied);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mio::{Interest, Token};
 
+use super::compact::Took;
 use super::context::Context;
 use super::session::{Leg, Phase, Session, Step};
 use crate::net::dial::{self, Dialed};
@@ -39,14 +40,13 @@ impl Session {
                 return self.give_up(ctx, Reason::NoBackend);
             };
             if self.is_out_of_tries(ctx) {
-                let failure = self
-                    .failure
-                    .map_or(Reason::NoBackend, ConnectFailure::reason);
+                let failure = self.failure();
+                let failure = failure.map_or(Reason::NoBackend, ConnectFailure::reason);
                 return self.give_up(ctx, failure);
             }
             let asking = Asking {
-                client: self.source.ip(),
-                tried: &self.tried,
+                client: self.source().ip(),
+                tried: self.tried(),
                 now: ctx.now,
             };
             let pick = pool.pick(asking, &mut ctx.turns, &mut ctx.rng);
@@ -55,9 +55,8 @@ impl Session {
                 Pick::Backend(index) => &pool.backends[index],
                 Pick::Full => return self.wait_for_place(ctx, &pool),
                 Pick::Nobody => {
-                    let failure = self
-                        .failure
-                        .map_or(Reason::NoBackend, ConnectFailure::reason);
+                    let failure = self.failure();
+                    let failure = failure.map_or(Reason::NoBackend, ConnectFailure::reason);
                     return self.give_up(ctx, failure);
                 }
             };
@@ -73,10 +72,10 @@ impl Session {
 
     fn is_out_of_tries(&self, ctx: &Context) -> bool {
         let pool = &self.door.pool;
-        let tries = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        let tries = u32::try_from(self.tried().len()).unwrap_or(u32::MAX);
         tries >= pool.connect_tries
             || self
-                .first_dial
+                .first_dial()
                 .is_some_and(|first| ctx.now.since(first) >= pool.connect_budget)
     }
 
@@ -84,7 +83,7 @@ impl Session {
         if !view.backend.acquire(view.max_connections) {
             return Try::Lost;
         }
-        if !self.tried.is_empty() {
+        if !self.tried().is_empty() {
             self.door.pool_live.cells.of(ctx.worker).retries.add(1);
         }
         self.leave_queue(ctx);
@@ -92,7 +91,6 @@ impl Session {
         self.backend = Some(Arc::clone(&view.backend));
         self.phase = Phase::Dialing;
         self.since = ctx.now;
-        self.first_dial.get_or_insert(ctx.now);
         view.backend.begin(ctx.now);
         let has_request = !self.up.waiting().is_empty();
         let (mut stream, is_connected) = match dial::start(view.backend.address, has_request) {
@@ -154,15 +152,13 @@ impl Session {
 
     /// The backend has been found dead by others: try elsewhere.
     pub(super) fn abandon_dial(&mut self, ctx: &mut Context) -> Step {
-        if let Some(backend) = &self.backend {
-            self.tried.push(backend.id);
-        }
+        self.note_tried();
         self.leave_backend(ctx);
         self.seek(ctx)
     }
 
     fn note_failure(&mut self, ctx: &Context, failure: ConnectFailure) {
-        self.failure = Some(failure);
+        self.aside().failure = Some(failure);
         if let Some(backend) = &self.backend {
             backend.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
             backend.suspect(ctx.now);
@@ -170,9 +166,17 @@ impl Session {
             if failure == ConnectFailure::Refused {
                 (ctx.shared.on_refused)(backend.id);
             }
-            self.tried.push(backend.id);
         }
+        self.note_tried();
         self.leave_backend(ctx);
+    }
+
+    /// The present try was in vain.
+    fn note_tried(&mut self) {
+        let (backend, since) = (self.backend.as_ref().map(|it| it.id), self.since);
+        let aside = self.aside();
+        aside.first_dial.get_or_insert(since);
+        aside.tried.extend(backend);
     }
 
     /// Gives the backend's place back and closes the socket to it. The session
@@ -186,7 +190,7 @@ impl Session {
             backend.release();
         }
         // That was decided for the sessions of this backend.
-        self.end_by = ctx.stop_at.map(|at| (at, Reason::Shutdown));
+        self.end_open(ctx);
         if self.door.pool_live.queued() > 0 {
             ctx.shared.announce_place();
         }
@@ -194,7 +198,7 @@ impl Session {
 
     fn connected(&mut self, ctx: &mut Context) -> Step {
         let took = ctx.now.since(self.since);
-        self.connect = Some(took);
+        self.connect = Took::of(took);
         self.phase = Phase::Relaying;
         self.since = ctx.now;
         self.active = ctx.now;
@@ -206,10 +210,10 @@ impl Session {
         }
         if let Some(version) = self.door.pool.send_proxy {
             let destination = self
-                .destination
+                .destination()
                 .or_else(|| self.client.stream.local_addr().ok())
-                .unwrap_or(self.peer);
-            let header = proxy_header::encode(version, self.source, destination);
+                .unwrap_or_else(|| self.peer());
+            let header = proxy_header::encode(version, self.source(), destination);
             self.up.header(&header);
         }
         self.advance(ctx)
@@ -237,7 +241,8 @@ impl Session {
     pub(super) fn leave_queue(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_queued) {
             self.door.pool_live.dequeue();
-            self.queued += ctx.now.since(self.since);
+            let waited = ctx.now.since(self.since);
+            self.aside().queued += waited;
         }
     }
 

@@ -11,7 +11,6 @@ use crate::types::Reason;
 impl Session {
     /// Ends the session.
     pub(super) fn finish(mut self, ctx: &mut Context, reason: Reason) {
-        self.account(ctx);
         self.close_sockets(reason);
         self.note_stall(ctx, false);
         for direction in [&mut self.up, &mut self.down] {
@@ -19,7 +18,7 @@ impl Session {
         }
         self.leave_queue(ctx);
         self.leave_backend(ctx);
-        if matches!(self.phase, Phase::Refusing(_)) {
+        if matches!(self.phase, Phase::Refusing) {
             ctx.refusing -= 1;
         }
         self.give_places_back(ctx);
@@ -34,21 +33,22 @@ impl Session {
             return;
         }
         let backend = self.backend.as_ref();
+        let (source, peer) = (self.source(), self.peer());
         ctx.shared.sink.say(Event::Connection(Box::new(Connection {
             id: self.id,
             listener: self.door.listener.name.clone(),
-            client: self.source,
-            proxy_src: (self.source != self.peer).then_some(self.peer),
+            client: source,
+            proxy_src: (source != peer).then_some(peer),
             pool: self.door.pool.name.clone(),
             backend: backend.map(|backend| (backend.name.clone(), backend.address)),
             reason,
             bytes_in: self.up.moved(),
             bytes_out: self.down.moved(),
-            queue: self.queued,
-            connect: self.connect,
-            first_byte: self.first_byte,
+            queue: self.queued(),
+            connect: self.connect.duration(),
+            first_byte: self.first_byte.duration(),
             duration,
-            retries: u32::try_from(self.tried.len()).unwrap_or(u32::MAX),
+            retries: u32::try_from(self.tried().len()).unwrap_or(u32::MAX),
         })));
     }
 
@@ -79,7 +79,7 @@ impl Session {
 
     fn give_places_back(&self, ctx: &Context) {
         if self.places.source {
-            let source = self.source.ip();
+            let source = self.source().ip();
             ctx.shared.sources.release(self.door.id, source);
         }
         if self.places.listener {

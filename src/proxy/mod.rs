@@ -6,7 +6,9 @@
 
 mod accept;
 mod admit;
+mod aside;
 mod budget;
+mod compact;
 mod connect;
 mod context;
 mod deadline;

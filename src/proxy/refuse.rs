@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::context::Context;
-use super::session::{Phase, Session, Step};
+use super::session::{NEVER, Phase, Session, Step};
 use crate::clock::Moment;
 use crate::net::http1::{self, Head};
 use crate::net::mysql;
@@ -50,12 +50,13 @@ impl Session {
         }
         ctx.refusing += 1;
         let head = self.up.waiting().to_vec();
-        self.phase = Phase::Refusing(Box::new(Refusal {
+        self.phase = Phase::Refusing;
+        self.aside().refusal = Some(Refusal {
             reason,
             until: ctx.now + HEAD_TIMEOUT,
             head,
             lingered: None,
-        }));
+        });
         if protocol == Protocol::Mysql {
             let why = if matches!(reason, Reason::Limit | Reason::OutOfFds) {
                 "too many connections"
@@ -74,7 +75,7 @@ impl Session {
 
     /// The client has sent something, or has gone.
     pub(super) fn go_on_refusing(&mut self, ctx: &mut Context) -> Step {
-        let Phase::Refusing(refusal) = &mut self.phase else {
+        let Some(refusal) = self.refusal() else {
             return Step::Stay;
         };
         let reason = refusal.reason;
@@ -97,7 +98,7 @@ impl Session {
                 }
                 Err(_) => return Step::End(reason),
             };
-            let Phase::Refusing(refusal) = &mut self.phase else {
+            let Some(refusal) = self.refusal() else {
                 return Step::Stay;
             };
             if let Some(lingered) = &mut refusal.lingered {
@@ -124,7 +125,7 @@ impl Session {
 
     /// Says `bytes` and that this is all.
     fn answer(&mut self, ctx: &mut Context, bytes: &[u8]) -> Step {
-        let Phase::Refusing(refusal) = &mut self.phase else {
+        let Some(refusal) = self.aside.as_mut().and_then(|it| it.refusal.as_mut()) else {
             return Step::Stay;
         };
         // Nothing has been sent on this connection: the kernel's buffer takes
@@ -140,15 +141,17 @@ impl Session {
         self.go_on_refusing(ctx)
     }
 
-    pub(super) fn refusal_timed_out(&self) -> Step {
-        match &self.phase {
-            Phase::Refusing(refusal) => Step::End(refusal.reason),
-            Phase::Entering
-            | Phase::Header(_)
-            | Phase::Queued
-            | Phase::Dialing
-            | Phase::Silent
-            | Phase::Relaying => Step::Stay,
-        }
+    fn refusal(&mut self) -> Option<&mut Refusal> {
+        self.aside.as_mut()?.refusal.as_mut()
+    }
+
+    /// Until when a refused client may take its time.
+    pub(super) fn refused_until(&self) -> Moment {
+        let refusal = self.aside.as_ref().and_then(|it| it.refusal.as_ref());
+        refusal.map_or(NEVER, |it| it.until)
+    }
+
+    pub(super) fn refusal_timed_out(&mut self) -> Step {
+        self.refusal().map_or(Step::Stay, |it| Step::End(it.reason))
     }
 }

@@ -3,26 +3,31 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use super::aside::Aside;
+use super::compact::{Peer, Took};
 use super::context::Context;
-use super::refuse::Refusal;
 use super::slab::Key;
 use crate::clock::Moment;
 use crate::net::proxy_header::{self, Parsed};
 use crate::net::tune;
 use crate::pool::{Backend, BackendId, Door};
 use crate::relay::{Direction, Ends, Ready, Turn};
-use crate::types::{ConnectFailure, Reason};
+use crate::types::Reason;
 
 /// Bytes that one direction may move before others have their turn.
 const TURN_BYTES: usize = 1 << 20;
 /// Sockets are tuned when they have lived this long: most never do.
 const TUNE_AFTER: Duration = Duration::from_secs(1);
+
+/// What has no time.
+pub(super) const NEVER: Moment = Moment::from_micros(u64::MAX);
 
 /// What to do with a session after it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +41,12 @@ pub(super) enum Step {
 }
 
 /// Where a session is.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Between two others.
     Entering,
-    /// Waiting for the client's PROXY header; this much has come.
-    Header(Vec<u8>),
+    /// Waiting for the client's PROXY header.
+    Header,
     /// Waiting for the client's first bytes, for they come first.
     Silent,
     /// Waiting for a place at a backend.
@@ -51,7 +56,7 @@ pub(super) enum Phase {
     /// Moving bytes.
     Relaying,
     /// Telling the client no.
-    Refusing(Box<Refusal>),
+    Refusing,
 }
 
 /// A socket and what is known of it.
@@ -97,12 +102,10 @@ pub(super) struct Session {
     pub(super) client: Leg,
     pub(super) server: Option<Leg>,
     pub(super) backend: Option<Arc<Backend>>,
-    /// Who connected to us.
-    pub(super) peer: SocketAddr,
-    /// The client: the peer, or whom its PROXY header names.
-    pub(super) source: SocketAddr,
-    /// The address that the client connected to, if a PROXY header said so.
-    pub(super) destination: Option<SocketAddr>,
+    /// Who connected to us, see `peer()`.
+    pub(super) short_peer: Peer,
+    /// What few sessions need.
+    pub(super) aside: Option<Box<Aside>>,
     pub(super) places: Places,
     /// It counts towards its backend's connections.
     pub(super) is_placed: bool,
@@ -114,21 +117,17 @@ pub(super) struct Session {
     pub(super) started: Moment,
     /// When the present phase began; for `Dialing`, the present try.
     pub(super) since: Moment,
-    pub(super) first_dial: Option<Moment>,
     /// When bytes last moved.
     pub(super) active: Moment,
     /// When the wheel will bring this session up.
     pub(super) armed: Moment,
-    /// An end that is decided already, and its reason.
-    pub(super) end_by: Option<(Moment, Reason)>,
-    /// Backends that were tried in vain.
-    pub(super) tried: Vec<BackendId>,
-    pub(super) failure: Option<ConnectFailure>,
-    pub(super) queued: Duration,
-    pub(super) connect: Option<Duration>,
-    pub(super) first_byte: Option<Duration>,
-    /// Bytes that are in the counters already.
-    counted: (u64, u64),
+    /// When it ends whatever happens, and why: see `end_by()`.
+    end_at: Moment,
+    end_for: Reason,
+    /// How long the successful connect took, and when the backend first said
+    /// something.
+    pub(super) connect: Took,
+    pub(super) first_byte: Took,
     /// Who closed first.
     closed_first: Option<Reason>,
     /// The backend takes no more; what it said before that still counts.
@@ -146,6 +145,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(key: Key, id: u64, door: Arc<Door>, client: Leg, peer: SocketAddr) -> Self {
+        let (short_peer, whole) = Peer::of(peer);
         Self {
             key,
             id,
@@ -153,9 +153,8 @@ impl Session {
             client,
             server: None,
             backend: None,
-            peer,
-            source: peer,
-            destination: None,
+            short_peer,
+            aside: whole.map(Aside::with_peer),
             places: Places::default(),
             is_placed: false,
             is_queued: false,
@@ -165,16 +164,12 @@ impl Session {
             down: Direction::default(),
             started: Moment::START,
             since: Moment::START,
-            first_dial: None,
             active: Moment::START,
-            armed: Moment::from_micros(u64::MAX),
-            end_by: None,
-            tried: Vec::new(),
-            failure: None,
-            queued: Duration::ZERO,
-            connect: None,
-            first_byte: None,
-            counted: (0, 0),
+            armed: NEVER,
+            end_at: NEVER,
+            end_for: Reason::Internal,
+            connect: Took::NOT_YET,
+            first_byte: Took::NOT_YET,
             closed_first: None,
             server_deaf: false,
             server_cut: false,
@@ -183,6 +178,16 @@ impl Session {
             has_turn: false,
             is_answered: false,
         }
+    }
+
+    /// Lets `look` at it. A fault of ours costs this session and no other.
+    pub(super) fn guard(
+        &mut self,
+        ctx: &mut Context,
+        look: impl FnOnce(&mut Self, &mut Context) -> Step,
+    ) -> Step {
+        let step = catch_unwind(AssertUnwindSafe(|| look(self, ctx)));
+        step.unwrap_or(Step::End(Reason::Internal))
     }
 
     /// An event of one of its sockets.
@@ -204,23 +209,25 @@ impl Session {
     pub(super) fn advance(&mut self, ctx: &mut Context) -> Step {
         match self.phase {
             Phase::Entering => Step::Stay,
-            Phase::Header(_) => self.read_header(ctx),
+            Phase::Header => self.read_header(ctx),
             Phase::Silent => self.hear_first(ctx),
             Phase::Queued if self.client.broken => Step::End(Reason::ClientReset),
             Phase::Queued => Step::Stay,
             Phase::Dialing if self.client.broken => Step::End(Reason::ClientReset),
             Phase::Dialing => self.check_dial(ctx),
             Phase::Relaying => self.relay(ctx),
-            Phase::Refusing(_) => self.go_on_refusing(ctx),
+            Phase::Refusing => self.go_on_refusing(ctx),
         }
     }
 
     /// The wheel has brought this session up.
     pub(super) fn on_deadline(&mut self, ctx: &mut Context) -> Step {
-        if let Some((at, reason)) = self.end_by
-            && ctx.now >= at
-        {
-            return Step::End(reason);
+        if ctx.now >= self.end_at {
+            // Who has not met the backend yet may meet another.
+            if self.phase == Phase::Dialing && self.end_for != Reason::Shutdown {
+                return self.abandon_dial(ctx);
+            }
+            return Step::End(self.end_for);
         }
         if matches!(self.phase, Phase::Relaying) && !self.tuned {
             self.tune();
@@ -230,7 +237,7 @@ impl Session {
         }
         match self.phase {
             Phase::Entering => Step::Stay,
-            Phase::Header(_) => self.bad_header(ctx),
+            Phase::Header => self.bad_header(ctx),
             Phase::Silent => Step::End(Reason::Idle),
             Phase::Queued => self.give_up(ctx, Reason::Limit),
             Phase::Dialing => self.dial_timed_out(ctx),
@@ -238,35 +245,33 @@ impl Session {
                 Step::End(Reason::HalfCloseTimeout)
             }
             Phase::Relaying => Step::End(Reason::Idle),
-            Phase::Refusing(_) => self.refusal_timed_out(),
+            Phase::Refusing => self.refusal_timed_out(),
         }
     }
 
     /// When to look at this session even if nothing happens.
     pub(super) fn due(&self) -> Moment {
-        let never = Moment::from_micros(u64::MAX);
         let pool = &self.door.pool;
-        let phase = match &self.phase {
-            Phase::Entering => never,
-            Phase::Header(_) => self.since + self.door.listener.proxy_header_timeout,
+        let phase = match self.phase {
+            Phase::Entering => NEVER,
+            Phase::Header => self.since + self.door.listener.proxy_header_timeout,
             Phase::Silent => {
                 let first = self.door.listener.first_byte_timeout;
-                let first = first.map_or(never, |limit| self.started + limit);
-                first.min(pool.idle_timeout.map_or(never, |limit| self.since + limit))
+                let first = first.map_or(NEVER, |limit| self.started + limit);
+                first.min(pool.idle_timeout.map_or(NEVER, |limit| self.since + limit))
             }
             Phase::Queued => self.since + pool.queue_timeout,
             Phase::Dialing => {
-                let whole = self.first_dial.unwrap_or(self.since) + pool.connect_budget;
+                let whole = self.first_dial().unwrap_or(self.since) + pool.connect_budget;
                 whole.min(self.since + pool.connect_timeout)
             }
             Phase::Relaying => self.relay_due(),
-            Phase::Refusing(refusal) => refusal.until,
+            Phase::Refusing => self.refused_until(),
         };
-        self.end_by.map_or(never, |(at, _)| at).min(phase)
+        self.end_at.min(phase)
     }
 
     fn relay_due(&self) -> Moment {
-        let never = Moment::from_micros(u64::MAX);
         let pool = &self.door.pool;
         let half_closed = self.up.has_ended() || self.down.has_ended();
         let silence = if half_closed {
@@ -274,10 +279,10 @@ impl Session {
         } else {
             pool.idle_timeout
         };
-        let silent = silence.map_or(never, |limit| self.active + limit);
+        let silent = silence.map_or(NEVER, |limit| self.active + limit);
         let first = match self.door.listener.first_byte_timeout {
             Some(limit) if self.up.moved() == 0 && !half_closed => self.started + limit,
-            Some(_) | None => never,
+            Some(_) | None => NEVER,
         };
         silent.min(first)
     }
@@ -310,9 +315,7 @@ impl Session {
 
     fn read_header(&mut self, ctx: &mut Context) -> Step {
         use std::io::{ErrorKind, Read};
-        let Phase::Header(seen) = &mut self.phase else {
-            return Step::Stay;
-        };
+        let seen = &mut self.aside.get_or_insert_default().header;
         while self.client.ready.read {
             let room = proxy_header::MAX_LENGTH.saturating_sub(seen.len()).max(1);
             let room = room.min(ctx.tools.scratch.len());
@@ -331,8 +334,7 @@ impl Session {
                 Ok(Parsed::Done { header, length }) => {
                     let early = seen.split_off(length);
                     self.up.prefix(&early);
-                    self.source = header.source.unwrap_or(self.peer);
-                    self.destination = header.destination;
+                    self.note_header(&header);
                     self.phase = Phase::Entering;
                     return self.enter(ctx);
                 }
@@ -348,6 +350,13 @@ impl Session {
     }
 
     fn relay(&mut self, ctx: &mut Context) -> Step {
+        let before = (self.up.moved(), self.down.moved());
+        let step = self.pump(ctx);
+        self.account(ctx, before);
+        step
+    }
+
+    fn pump(&mut self, ctx: &mut Context) -> Step {
         let Some(server) = &mut self.server else {
             return Step::End(Reason::Internal);
         };
@@ -390,7 +399,6 @@ impl Session {
             Turn::SourceBroke(_) => return Step::End(Reason::ServerReset),
             Turn::SinkBroke(_) => return Step::End(Reason::ClientReset),
         }
-        self.account(ctx);
         self.note_stall(ctx, self.up.is_stalled() || self.down.is_stalled());
         if self.closed_first.is_none() {
             if self.up.has_ended() {
@@ -430,23 +438,33 @@ impl Session {
         }
     }
 
+    /// It ends at `at`, whatever happens until then.
+    pub(super) const fn end_by(&mut self, at: Moment, reason: Reason) {
+        self.end_at = at;
+        self.end_for = reason;
+    }
+
+    /// Its end is open again, unless the process stops.
+    pub(super) fn end_open(&mut self, ctx: &Context) {
+        self.end_by(ctx.stop_at.unwrap_or(NEVER), Reason::Shutdown);
+    }
+
     /// Whether it has, or is about to have, a connection to `backend`.
     pub(super) fn is_at(&self, backend: BackendId) -> bool {
         self.is_placed && self.backend.as_ref().is_some_and(|it| it.id == backend)
     }
 
-    /// Adds what has moved since the last time to the counters, so that long
+    /// Adds what has moved since `before` to the counters, so that long
     /// connections are seen while they last.
-    pub(super) fn account(&mut self, ctx: &Context) {
-        let moved = (self.up.moved(), self.down.moved());
-        if moved == self.counted {
+    fn account(&mut self, ctx: &Context, before: (u64, u64)) {
+        let bytes_in = self.up.moved() - before.0;
+        let bytes_out = self.down.moved() - before.1;
+        if bytes_in == 0 && bytes_out == 0 {
             return;
         }
-        let (bytes_in, bytes_out) = (moved.0 - self.counted.0, moved.1 - self.counted.1);
-        self.counted = moved;
         self.active = ctx.now;
-        if moved.1 > 0 && self.first_byte.is_none() {
-            self.first_byte = Some(ctx.now.since(self.started));
+        if bytes_out > 0 && !self.first_byte.is_known() {
+            self.first_byte = Took::of(ctx.now.since(self.started));
         }
         let cells = self.door.live.cells.of(ctx.worker);
         cells.bytes_in.add(bytes_in);
@@ -471,13 +489,7 @@ fn is_cut(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_session_is_small() {
-        // User memory of an idle connection: this, and one entry on the wheel.
-        assert!(size_of::<Session>() <= 480, "{}", size_of::<Session>());
-    }
-}
+// User memory of an idle connection: this, and one entry on the wheel. (With
+// debug assertions mio adds a number to each socket.)
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Session>() <= 216);

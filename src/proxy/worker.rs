@@ -2,7 +2,6 @@
 //! nothing with other workers but counters, and waits for nobody.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::accept::{Gate, Spare};
 use super::context::Context;
 use super::mailbox::Command;
-use super::session::{Phase, Session, Step};
+use super::session::{NEVER, Phase, Session, Step};
 use super::slab::{Key, Slab};
 use crate::clock::{self, Moment};
 use crate::event::Event;
@@ -163,15 +162,12 @@ impl Worker {
         }
     }
 
-    /// Lets `look` at a session, if it still exists, and does what follows. A
-    /// fault of ours costs this session and no other.
+    /// Lets `look` at a session, if it still exists, and does what follows.
     fn touch(&mut self, key: Key, look: impl FnOnce(&mut Session, &mut Context) -> Step) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        let ctx = &mut self.ctx;
-        let step = catch_unwind(AssertUnwindSafe(|| look(session, ctx)));
-        let step = step.unwrap_or(Step::End(Reason::Internal));
+        let step = session.guard(&mut self.ctx, look);
         settle(&mut self.ctx, &mut self.slab, key, step);
     }
 
@@ -200,7 +196,7 @@ impl Worker {
                 if session.armed != at {
                     return Step::Stay;
                 }
-                session.armed = Moment::from_micros(u64::MAX);
+                session.armed = NEVER;
                 session.on_deadline(ctx)
             });
         }
@@ -261,7 +257,7 @@ impl Worker {
                 self.shut_gates(|_| true);
                 for key in self.slab.keys() {
                     self.touch(key, |session, _| {
-                        session.end_by = Some((at, Reason::Shutdown));
+                        session.end_by(at, Reason::Shutdown);
                         Step::Stay
                     });
                 }
@@ -342,7 +338,7 @@ impl Worker {
                     return Step::Stay;
                 }
                 if let Some(at) = doom.at {
-                    session.end_by = Some((at, doom.reason));
+                    session.end_by(at, doom.reason);
                     return Step::Stay;
                 }
                 killed += 1;

@@ -69,7 +69,7 @@ pub struct Direction {
     /// Bytes that the sink has taken.
     moved: u64,
     /// How many of those were, or will be, a header of our own.
-    own: u32,
+    own: u16,
     /// The sink did not keep up last time: read less at once.
     stalled: bool,
     /// The source has said that it is done.
@@ -126,7 +126,7 @@ impl Direction {
     /// counted as moved.
     pub fn header(&mut self, bytes: &[u8]) {
         self.prefix(bytes);
-        self.own += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.own += u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     }
 
     /// Puts `bytes` in front of what the source will say: what was read of the

@@ -1,7 +1,9 @@
 use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use tandem::clock;
+use tandem::net::listen;
 use tandem::pool::Protocol;
 use tandem::types::Reason;
 
@@ -45,6 +47,41 @@ fn a_drained_backend_keeps_its_sessions_until_the_deadline() {
 }
 
 #[test]
+fn who_waits_for_a_connect_at_the_end_of_a_drain_is_served_elsewhere() {
+    let (deaf, _queue) = deaf();
+    let mut plan = Plan::new(Protocol::Tcp, &[deaf, echo()]);
+    plan.pool.policy = tandem::pool::Policy::RoundRobin;
+    plan.pool.connect_timeout = Duration::from_secs(60);
+    plan.pool.connect_budget = Duration::from_secs(60);
+    plan.workers = 1;
+    let plane = Plane::start(plan);
+    let mut clients = [plane.connect(), plane.connect()];
+    eventually("one of them dials", || plane.active(0) == 1);
+    let at = clock::now() + Duration::from_millis(200);
+    plane.workers.drain(plane.ids[0], at).unwrap();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        assert_eq!(read_some(client, 1), "x");
+    }
+    assert!(clock::now() >= at);
+    assert_eq!(plane.finished(Reason::Drained), 0);
+}
+
+/// A port whose queue is full: who connects waits.
+fn deaf() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+    let listener = listen::shared("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    for _ in 0..16 {
+        match TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            Ok(stream) => queue.push(stream),
+            Err(_) => return (address, (listener, queue)),
+        }
+    }
+    panic!("a queue of no length takes everybody");
+}
+
+#[test]
 fn a_stop_accepts_no_more_and_lets_sessions_finish() {
     let plane = Plane::start(Plan::new(Protocol::Tcp, &[echo()]));
     let mut client = plane.connect();
@@ -55,7 +92,7 @@ fn a_stop_accepts_no_more_and_lets_sessions_finish() {
         .shutdown(clock::now() + Duration::from_secs(60))
         .unwrap();
     eventually("nobody accepts", || {
-        std::net::TcpStream::connect(plane.front).is_err()
+        TcpStream::connect(plane.front).is_err()
     });
     client.write_all(b"y").unwrap();
     assert_eq!(read_some(&mut client, 1), "y");

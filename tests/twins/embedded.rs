@@ -1,9 +1,9 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::kit::client::{Client, get};
+use super::kit::client::{Client, exchange, get};
 use super::kit::pair::Pair;
 use super::kit::{figure, figures, hog, now, pass, since, wait_until};
 
@@ -93,6 +93,21 @@ fn a_planned_hand_over_fails_nobody() {
     );
     assert!(ok > 100, "{ok}");
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn who_has_said_nothing_yet_is_served_by_the_one_who_leaves() {
+    let mut pair = Pair::embedded(18);
+    pair.start_both();
+    let holder = pair.settle();
+    let front: SocketAddr = (pair.ips[holder], pair.web).into();
+    // The kernel keeps such a client to itself until it says something.
+    let silent = TcpStream::connect(front).unwrap();
+    pair.signal(holder, Signal::TERM);
+    wait_until("nobody else is let in", || get(front).is_err());
+    exchange(&silent).expect("it came before the end");
+    drop(silent);
+    assert_eq!(pair.wait(holder), Some(0));
 }
 
 #[test]

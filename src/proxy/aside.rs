@@ -1,0 +1,94 @@
+//! What few sessions need, apart from what all need: a connection that waits
+//! for nothing, is refused nothing and came straight from its client is small.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::refuse::Refusal;
+use super::session::Session;
+use crate::clock::Moment;
+use crate::net::proxy_header::Header;
+use crate::pool::BackendId;
+use crate::types::ConnectFailure;
+
+/// What few sessions need.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// What of the client's PROXY header has come.
+    pub(super) header: Vec<u8>,
+    /// The client, where the peer is not, or is more than an address and a
+    /// port.
+    source: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    /// The address that the client connected to, if a PROXY header said so.
+    destination: Option<SocketAddr>,
+    /// Backends that were tried in vain.
+    pub(super) tried: Vec<BackendId>,
+    pub(super) failure: Option<ConnectFailure>,
+    pub(super) first_dial: Option<Moment>,
+    /// How long it has waited for a place.
+    pub(super) queued: Duration,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Aside {
+    /// Keeps the whole address of a peer.
+    pub(super) fn with_peer(whole: SocketAddr) -> Box<Self> {
+        Box::new(Self {
+            peer: Some(whole),
+            ..Self::default()
+        })
+    }
+}
+
+impl Session {
+    /// Room for what few sessions need.
+    pub(super) fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Who connected to us.
+    pub(super) fn peer(&self) -> SocketAddr {
+        let whole = self.aside.as_ref().and_then(|it| it.peer);
+        whole.unwrap_or_else(|| self.short_peer.address())
+    }
+
+    /// The client: the peer, or whom its PROXY header names.
+    pub(super) fn source(&self) -> SocketAddr {
+        let named = self.aside.as_ref().and_then(|it| it.source);
+        named.unwrap_or_else(|| self.peer())
+    }
+
+    /// A PROXY header has named the client.
+    pub(super) fn note_header(&mut self, header: &Header) {
+        let aside = self.aside.get_or_insert_default();
+        aside.header = Vec::new();
+        aside.source = header.source;
+        aside.destination = header.destination;
+    }
+
+    /// The address that the client connected to, if a PROXY header said so.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        self.aside.as_ref().and_then(|it| it.destination)
+    }
+
+    /// Backends that were tried in vain.
+    pub(super) fn tried(&self) -> &[BackendId] {
+        self.aside.as_ref().map_or(&[], |it| &it.tried)
+    }
+
+    /// Why the last of them failed.
+    pub(super) fn failure(&self) -> Option<ConnectFailure> {
+        self.aside.as_ref().and_then(|it| it.failure)
+    }
+
+    /// When the first connect began, if there was more than the present one.
+    pub(super) fn first_dial(&self) -> Option<Moment> {
+        self.aside.as_ref().and_then(|it| it.first_dial)
+    }
+
+    /// How long it has waited for a place.
+    pub(super) fn queued(&self) -> Duration {
+        self.aside.as_ref().map_or(Duration::ZERO, |it| it.queued)
+    }
+}
