@@ -97,6 +97,7 @@ const PURE: &[&str] = &[
     "proxy/budget.rs",
     "proxy/deadline.rs",
     "proxy/slab.rs",
+    "types/blame.rs",
 ];
 
 /// What a pure file never says.

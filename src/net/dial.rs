@@ -7,6 +7,8 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::types::OwnFault;
+
 /// What became of a connect(2) so far.
 #[derive(Debug)]
 pub enum Dialed {
@@ -42,9 +44,5 @@ pub fn start(address: SocketAddr, has_request: bool) -> io::Result<Dialed> {
 /// Whether `error` says that this process, or the system, is out of file
 /// descriptors or of memory for sockets.
 pub fn is_exhaustion(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(|code| {
-        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
-            .iter()
-            .any(|errno| errno.raw_os_error() == code)
-    })
+    OwnFault::of_lack(error).is_some()
 }

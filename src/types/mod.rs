@@ -1,6 +1,7 @@
 //! The words that cross module borders: values that cannot be wrong.
 
 mod address;
+mod blame;
 mod claim;
 mod fqdn;
 mod name;
@@ -10,6 +11,7 @@ mod secret;
 mod weight;
 
 pub use address::{Address, AddressError};
+pub use blame::OwnFault;
 pub use claim::{Claim, Registered, Term};
 pub use fqdn::{Fqdn, FqdnError};
 pub use name::{Name, NameError};
