@@ -136,8 +136,7 @@ fn start_twin(world: &Arc<World>, seed: Seed) -> Result<(), StartError> {
     let Some(pair) = &loaded.config.pair else {
         return Ok(());
     };
-    let hash = u64::from_str_radix(&loaded.shared_hash, 16).unwrap_or(0);
-    let twin = Twin::start(pair, world, hash, seed)?;
+    let twin = Twin::start(pair, world, seed)?;
     let _first = world.twin.set(twin);
     let observing = Arc::downgrade(world);
     tokio::spawn(async move {

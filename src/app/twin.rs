@@ -69,7 +69,6 @@ impl Twin {
     pub(super) fn start(
         config: &PairConfig,
         world: &Arc<World>,
-        hash: u64,
         seed: Seed,
     ) -> Result<Self, StartError> {
         let settings = config.pair.clone();
@@ -120,13 +119,14 @@ impl Twin {
             told: None,
             memory: memory_sender,
         };
-        let watched = Arc::downgrade(world);
+        let (fit, configured) = (Arc::downgrade(world), Arc::downgrade(world));
         let ports = Ports {
-            fitness: Box::new(move || fitness(&watched)),
+            fitness: Box::new(move || fitness(&fit)),
+            config: Box::new(move || configured.upgrade().map_or(0, |it| it.shared_hash())),
             outlet: Box::new(voice),
             witness: registry.clone().map(|it| it as Arc<dyn Witness>),
         };
-        let mut election = election(&settings, config.mode, hash, seed);
+        let mut election = election(&settings, config.mode, seed);
         election.resume(memory);
         let driver = Driver::start(&settings, election, ports, mouth, inbox)?;
         Ok(Self {

@@ -63,8 +63,8 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) source: Source,
     pub(super) hash: String,
-    /// The same over what all nodes of a pair must have in common.
-    pub(super) shared_hash: String,
+    /// Another hash, over what all nodes of a pair must have in common.
+    shared_hash: u64,
     /// Wall-clock time.
     pub(super) at: Duration,
 }
@@ -72,7 +72,7 @@ pub(super) struct Loaded {
 impl Loaded {
     pub(super) fn new(config: Config, source: Source) -> Self {
         let mut json = config.to_json();
-        let hash = hash_of(&json);
+        let hash = format!("{:016x}", hash_of(&json));
         // What differs by design: who a node is, and where that makes it bind.
         if let Some(pair) = json.get_mut("pair") {
             pair["me"] = serde_json::Value::Null;
@@ -139,6 +139,11 @@ impl World {
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
+    /// What the nodes of a pair compare, of the configuration in force.
+    pub(super) fn shared_hash(&self) -> u64 {
+        self.loaded.load().shared_hash
+    }
+
     /// Why the last reload failed, if it did.
     pub(super) fn reload_error(&self) -> Option<String> {
         self.reload_error
@@ -155,9 +160,9 @@ impl World {
     }
 }
 
-/// Sixteen digits that tell two configurations apart.
-fn hash_of(json: &serde_json::Value) -> String {
+/// A number that tells two configurations apart.
+fn hash_of(json: &serde_json::Value) -> u64 {
     let hash = digest(&SHA256, json.to_string().as_bytes());
     let first = hash.as_ref().iter().take(8);
-    first.map(|byte| format!("{byte:02x}")).collect()
+    first.fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }

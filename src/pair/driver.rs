@@ -57,6 +57,9 @@ pub trait Outlet: Send {
 pub struct Ports {
     /// What this node can do for clients now. Must not wait.
     pub fitness: Box<dyn Fn() -> Fitness + Send>,
+    /// The hash of the configuration in force now, which a reload changes. Must
+    /// not wait.
+    pub config: Box<dyn Fn() -> u64 + Send>,
     /// Who is told.
     pub outlet: Box<dyn Outlet>,
     /// The register, if there is one.
@@ -190,12 +193,11 @@ fn data_addresses(settings: &PairSettings) -> HashMap<Name, SocketAddr> {
 }
 
 /// An election for `settings` that has not begun.
-pub fn election(settings: &PairSettings, mode: super::Mode, config: u64, seed: Seed) -> Election {
+pub fn election(settings: &PairSettings, mode: super::Mode, seed: Seed) -> Election {
     let members = settings.nodes.iter().map(|it| it.name.clone()).collect();
     let (me, timing) = (settings.me.clone(), settings.timing.clone());
     let mut election = Election::new(me, members, mode, timing, seed, clock::now());
     election.set_failback(settings.failback.clone());
-    election.set_config(config);
     election
 }
 
@@ -223,6 +225,7 @@ impl Run {
             }
             let now = clock::now();
             if now >= self.election.deadline() {
+                self.election.set_config((self.ports.config)());
                 let fitness = (self.ports.fitness)();
                 self.election.handle(now, Event::Fitness(fitness));
                 self.election.handle(now, Event::Tick);

@@ -82,3 +82,28 @@ fn people_see_what_happened_and_what_the_world_is_told() {
     assert_eq!(dead["matches"], false, "{dead}");
     assert!(dead["error"].is_string(), "{dead}");
 }
+
+#[test]
+fn drift_comes_with_the_reload_of_one_node_and_goes_with_that_of_the_other() {
+    let mut pair = Pair::embedded(19);
+    pair.start_both();
+    pair.settle();
+    let drift = |pair: &Pair| [0, 1].map(|node| pair.metric(node, "tandem_pair_config_drift"));
+    let reload = |pair: &Pair, node: usize| {
+        let answer = pair.admin(node, "POST", "/v1/reload");
+        assert!(answer["changes"].is_array(), "{answer}");
+    };
+    assert_eq!(drift(&pair), [0.0, 0.0]);
+    for (from, to) in [("200ms", "250ms"), ("250ms", "300ms")] {
+        pair.edit(from, to);
+        reload(&pair, 0);
+        wait_until("both see it", || drift(&pair) == [1.0, 1.0]);
+        reload(&pair, 1);
+        wait_until("both see that it is over", || drift(&pair) == [0.0, 0.0]);
+    }
+    let said = "has another configuration";
+    for node in 0..2 {
+        let log = pair.log(node);
+        assert!(log.matches(said).count() >= 2, "each time: {log}");
+    }
+}

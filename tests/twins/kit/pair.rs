@@ -94,10 +94,16 @@ impl Pair {
 
     /// Gives a node another name, before it starts.
     pub fn rename(&mut self, node: usize, name: &str) {
-        let file = self.dir.path().join("lb.yaml");
         let old = std::mem::replace(&mut self.names[node], name.to_owned());
+        self.edit(&format!("{old}:"), &format!("{name}:"));
+    }
+
+    /// Changes the file that both nodes read.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.dir.path().join("lb.yaml");
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(file, text.replace(&format!("{old}:"), &format!("{name}:"))).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(file, text.replace(from, to)).unwrap();
     }
 
     pub fn start(&mut self, node: usize) {
