@@ -41,6 +41,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<Report>) -> Probe
         pool: name.clone(),
         backend: name,
         address,
+        is_clients_port: true,
         host: address.ip().to_string(),
         send_proxy: None,
     };
@@ -102,4 +103,34 @@ async fn a_thousand_black_holes_delay_nobody() {
             .sum::<u64>(),
         0
     );
+}
+
+/// A server that no longer listens may be finishing its work; one that does
+/// not answer leaves its clients waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_refuses_is_down_and_only_who_does_not_answer_is_lost() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (hole, _filling, _listener) = black_hole();
+    let (reports, mut inbox) = mpsc::channel(64);
+    let first = prober(1, closed.local_addr().unwrap(), &reports);
+    let report = timeout(Duration::from_secs(20), inbox.recv()).await;
+    let report = report.unwrap().unwrap();
+    assert!(matches!(report.state, BackendState::Up { .. }));
+    drop(closed);
+    // What a client has met decides nothing; it brings the next probe forward.
+    for _ in 0..100 {
+        first.refused();
+    }
+    let report = timeout(Duration::from_secs(20), inbox.recv()).await;
+    let report = report.unwrap().unwrap();
+    assert_eq!((report.state, report.is_lost), (BackendState::Down, false));
+    let refused = first.cells().failures().map(|(_, count)| count);
+    assert_eq!(refused.sum::<u64>(), 3, "three probes, not three clients");
+    let _second = prober(2, hole, &reports);
+    let mut states = Vec::new();
+    while states.last() != Some(&(BackendState::Down, true)) {
+        let report = timeout(Duration::from_secs(20), inbox.recv()).await;
+        let report = report.unwrap().unwrap();
+        states.push((report.state, report.is_lost));
+    }
 }

@@ -177,18 +177,23 @@ impl Control {
         let Some((backend, pool)) = backends.find(|(it, _)| it.id == report.id) else {
             return;
         };
-        self.world.sink.say(Event::Backend {
-            pool: backend.pool.clone(),
-            backend: backend.name.clone(),
-            address: backend.address.to_string(),
-            from: before.as_str(),
-            to: report.state.as_str(),
-            why: report.why.clone(),
-        });
+        let resets = report.is_lost && pool.on_dead == OnDead::Reset;
+        // One that has refused probes may be found lost later, with sessions or
+        // without.
+        if before != report.state || (resets && backend.active() > 0) {
+            self.world.sink.say(Event::Backend {
+                pool: backend.pool.clone(),
+                backend: backend.name.clone(),
+                address: backend.address.to_string(),
+                from: before.as_str(),
+                to: report.state.as_str(),
+                why: report.why.clone(),
+            });
+        }
         if matches!(report.state, BackendState::Up { .. }) {
             backend.trust();
         }
-        if report.state == BackendState::Down && pool.on_dead == OnDead::Reset {
+        if resets {
             let killed = self.world.workers.kill(report.id, Reason::BackendDown);
             self.check(killed);
         }

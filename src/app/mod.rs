@@ -363,6 +363,7 @@ fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Targ
         pool: backend.pool.clone(),
         backend: backend.name.clone(),
         address,
+        is_clients_port: probe.is_at(backend.address.port()),
         host,
         send_proxy: pool.send_proxy,
     }

@@ -92,6 +92,7 @@ pub(super) fn once(
         .build()
         .map_err(|error| error.to_string())?;
     let mut socket_address = resolve(address)?;
+    let is_clients_port = settings.is_at(socket_address.port());
     if let Some(port) = settings.port {
         socket_address.set_port(port);
     }
@@ -99,6 +100,7 @@ pub(super) fn once(
         pool,
         backend,
         address: socket_address,
+        is_clients_port,
         host: host_of(address),
         send_proxy,
     };

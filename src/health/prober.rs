@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::probe::{FailureReason, Outcome, Probe, Target};
+use super::probe::{Failure, FailureReason, Outcome, Probe, Target};
 use super::state::{Health, Sign};
 use super::{ProbeSettings, schedule};
 use crate::clock::{self, Moment, Seed};
@@ -26,6 +26,9 @@ pub struct Report {
     pub state: BackendState,
     /// What made it so.
     pub why: String,
+    /// Whether its connections are to be ended, too: see
+    /// [`Health::is_lost`].
+    pub is_lost: bool,
 }
 
 /// What is counted of a backend's probes.
@@ -149,8 +152,8 @@ impl Prober {
         &self.cells
     }
 
-    /// The backend has refused a real connection: that counts like a failed
-    /// probe.
+    /// The backend has refused a real connection: a probe shall say soon what
+    /// that means.
     pub fn refused(&self) {
         // A full box holds enough refusals already.
         let _enough = self.notes.try_send(Note::Refused);
@@ -182,18 +185,17 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut next = clock::now() + schedule::first(&self.settings.timing, &mut self.rng);
+        let mut earliest = next;
         loop {
             let wait = next.since(clock::now());
             let note = tokio::time::timeout(wait, self.inbox.recv()).await;
             match note {
                 Ok(None) => break,
                 Ok(Some(Note::Refused)) => {
-                    let why = "a connection was refused".to_owned();
-                    if self.observe(Sign::Fail, why).await.is_err() {
-                        break;
-                    }
-                    // Doubt is settled soon.
-                    next = next.min(clock::now() + self.settings.timing.fast_interval);
+                    // A connection that was made before says nothing of new
+                    // ones.
+                    self.probe.close().await;
+                    next = next.min(earliest);
                 }
                 Ok(Some(Note::Settings(settings))) => {
                     (self.settings, self.target) = *settings;
@@ -203,10 +205,11 @@ impl Task {
                 }
                 Err(_elapsed) => {
                     let began = clock::now();
+                    earliest = began + self.settings.timing.fast_interval;
                     let outcome = self.probe.run(&self.target).await;
                     let ended = clock::now();
                     self.cells.note(&outcome, ended.since(began), ended);
-                    let (sign, why) = read(outcome);
+                    let (sign, why) = read(outcome, &self.target);
                     if self.observe(sign, why).await.is_err() {
                         break;
                     }
@@ -232,16 +235,25 @@ impl Task {
             id: self.id,
             state: self.health.state(),
             why,
+            is_lost: self.health.is_lost(),
         };
         self.reports.send(report).await
     }
 }
 
-fn read(outcome: Outcome) -> (Sign, String) {
+fn read(outcome: Outcome, target: &Target) -> (Sign, String) {
     match outcome {
         Outcome::Pass => (Sign::Pass, "the probe passed".to_owned()),
         Outcome::Drain => (Sign::Drain, "the probe asked to drain".to_owned()),
         Outcome::Saturated => (Sign::Saturated, "the server is full".to_owned()),
+        Outcome::Fail(failure) if refuses_clients(&failure, target) => {
+            (Sign::Refused, failure.to_string())
+        }
         Outcome::Fail(failure) => (Sign::Fail, failure.to_string()),
     }
+}
+
+/// Whether clients would have been refused as the probe was.
+fn refuses_clients(failure: &Failure, target: &Target) -> bool {
+    failure.reason == FailureReason::ConnectRefused && target.is_clients_port
 }

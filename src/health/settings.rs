@@ -16,6 +16,14 @@ pub struct ProbeSettings {
     pub timing: Timing,
 }
 
+impl ProbeSettings {
+    /// Whether a backend whose clients are sent to `port` is probed there.
+    pub fn is_at(&self, port: u16) -> bool {
+        let elsewhere = matches!(self.kind, ProbeKind::Exec(_));
+        !elsewhere && self.port.is_none_or(|own| own == port)
+    }
+}
+
 /// When to probe, and how many results make a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {

@@ -13,6 +13,8 @@ pub enum Sign {
     Fail,
     /// Alive and ready.
     Pass,
+    /// The host is alive, and nobody listens at the port that clients use.
+    Refused,
     /// Alive, and full.
     Saturated,
 }
@@ -23,6 +25,10 @@ pub struct Health {
     state: BackendState,
     /// Signs in a row that speak against `state`.
     against: u32,
+    /// Failures in a row that were not refusals.
+    unanswered: u32,
+    /// Whether there is no more to be had from its connections.
+    is_lost: bool,
     /// Whether the process is just starting: then everybody is new, and nobody
     /// has to be spared.
     is_cold_start: bool,
@@ -35,6 +41,8 @@ impl Health {
         Self {
             state: BackendState::Starting,
             against: 0,
+            unanswered: 0,
+            is_lost: false,
             is_cold_start,
         }
     }
@@ -49,15 +57,25 @@ impl Health {
         self.against > 0
     }
 
-    /// Takes note of `sign`; says whether the state has changed.
+    /// Whether the connections to it are as dead as it is. A server that
+    /// refuses new ones may be finishing its work before it ends, and if it has
+    /// ended, its kernel has closed them; one that fails otherwise leaves
+    /// clients waiting for answers that will not come.
+    pub const fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    /// Takes note of `sign`; says whether the state has changed, or whether
+    /// the backend is lost.
     pub fn observe(&mut self, sign: Sign, timing: &Timing, now: Moment) -> bool {
-        let before = self.state;
-        match before {
+        let before = (self.state, self.is_lost);
+        let is_failure = matches!(sign, Sign::Fail | Sign::Refused);
+        match self.state {
             // The first probe decides alone: whoever waits for a new backend
             // has waited enough.
-            BackendState::Starting if sign == Sign::Fail => self.become_down(),
+            BackendState::Starting if is_failure => self.become_down(),
             BackendState::Starting => self.become_alive(sign, now),
-            BackendState::Down if sign == Sign::Fail => self.against = 0,
+            BackendState::Down if is_failure => self.against = 0,
             BackendState::Down => {
                 self.against += 1;
                 if self.against >= timing.rise {
@@ -65,7 +83,7 @@ impl Health {
                 }
             }
             BackendState::Up { .. } | BackendState::Drain | BackendState::Saturated => {
-                if sign == Sign::Fail {
+                if is_failure {
                     self.against += 1;
                     if self.against >= timing.fall {
                         self.become_down();
@@ -75,7 +93,13 @@ impl Health {
                 }
             }
         }
-        before != self.state
+        self.unanswered = match sign {
+            Sign::Fail => self.unanswered.saturating_add(1),
+            Sign::Drain | Sign::Pass | Sign::Refused | Sign::Saturated => 0,
+        };
+        self.is_lost =
+            self.state == BackendState::Down && (self.is_lost || self.unanswered >= timing.fall);
+        before != (self.state, self.is_lost)
     }
 
     fn become_down(&mut self) {
@@ -100,7 +124,7 @@ impl Health {
             }
             (Sign::Drain, _) => BackendState::Drain,
             (Sign::Saturated, _) => BackendState::Saturated,
-            (Sign::Fail, state) => state,
+            (Sign::Fail | Sign::Refused, state) => state,
         };
         self.is_cold_start = false;
     }
@@ -173,11 +197,29 @@ mod tests {
         assert_eq!(after(&mut health, &[Pass, Drain]), "drain");
     }
 
+    #[test]
+    fn who_refuses_is_down_and_not_lost_until_it_does_not_answer() {
+        use Sign::{Fail, Pass, Refused};
+        let mut health = Health::new(true);
+        assert_eq!(after(&mut health, &[Pass, Refused, Refused]), "up");
+        assert_eq!(after(&mut health, &[Refused]), "down");
+        assert!(!health.is_lost());
+        after(&mut health, &[Fail, Fail, Refused, Fail, Fail]);
+        assert!(!health.is_lost(), "never three in a row");
+        assert!(health.observe(Fail, &timing(2, 3), NOW), "that is news");
+        assert!(health.is_lost());
+        assert!(!health.observe(Fail, &timing(2, 3), NOW), "that is not");
+        assert_eq!(after(&mut health, &[Pass, Pass, Fail, Fail]), "up");
+        assert!(!health.is_lost());
+        assert_eq!(after(&mut health, &[Fail]), "down");
+        assert!(health.is_lost());
+    }
+
     proptest! {
         #[test]
         fn it_never_dies_sooner_than_fall_nor_lives_sooner_than_rise(
             signs in prop::collection::vec(prop::sample::select(vec![
-                Sign::Pass, Sign::Fail, Sign::Drain, Sign::Saturated,
+                Sign::Pass, Sign::Fail, Sign::Drain, Sign::Saturated, Sign::Refused,
             ]), 0..200),
             rise in 1u32..5,
             fall in 1u32..5,
@@ -187,7 +229,8 @@ mod tests {
             let (mut fails, mut lives, mut first) = (0, 0, true);
             for sign in signs {
                 let was = health.state();
-                if sign == Sign::Fail { fails += 1; lives = 0 } else { lives += 1; fails = 0 }
+                let is_failure = matches!(sign, Sign::Fail | Sign::Refused);
+                if is_failure { fails += 1; lives = 0 } else { lives += 1; fails = 0 }
                 health.observe(sign, &timing, NOW);
                 if !first {
                     if was.is_alive() && !health.state().is_alive() {
@@ -199,6 +242,7 @@ mod tests {
                 }
                 first = false;
                 prop_assert!(!health.state().is_alive() || fails < fall);
+                prop_assert!(!health.is_lost() || health.state() == BackendState::Down);
             }
         }
     }

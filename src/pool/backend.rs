@@ -28,7 +28,9 @@ pub struct Backend {
     /// What workers count.
     pub cells: PerWorker<BackendCells>,
     active: AtomicU32,
-    suspect_until: AtomicU64,
+    /// Until when it is avoided, in microseconds, times two; plus one if it has
+    /// refused a connection.
+    suspicion: AtomicU64,
     /// Connections that failed since the last one that did not.
     strikes: AtomicU32,
 }
@@ -63,7 +65,7 @@ impl Backend {
             address,
             cells: PerWorker::new(workers),
             active: AtomicU32::new(0),
-            suspect_until: AtomicU64::new(0),
+            suspicion: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
         }
     }
@@ -89,36 +91,44 @@ impl Backend {
     }
 
     /// A connection to it failed at `now`: avoid it for a while.
-    pub fn suspect(&self, now: Moment) {
+    pub fn suspect(&self, now: Moment, failure: ConnectFailure) {
         let strikes = self.strikes.fetch_add(1, Ordering::Relaxed);
         let suspicion = Self::SUSPICION * (1 << strikes.min(Self::MOST_DOUBLINGS));
-        self.avoid(now + suspicion);
+        self.avoid(now + suspicion, failure == ConnectFailure::Refused);
     }
 
     /// A connection to it begins. After failures it is a trial, and until its
     /// verdict the others go elsewhere: one client waits, not all.
     pub fn begin(&self, now: Moment) {
         if self.strikes.load(Ordering::Relaxed) > 0 {
-            self.avoid(now + Self::SUSPICION);
+            let has_refused = self.suspicion.load(Ordering::Relaxed) & 1 == 1;
+            self.avoid(now + Self::SUSPICION, has_refused);
         }
     }
 
-    fn avoid(&self, until: Moment) {
-        self.suspect_until
-            .store(until.as_micros(), Ordering::Relaxed);
+    fn avoid(&self, until: Moment, has_refused: bool) {
+        let until = until.as_micros() << 1 | u64::from(has_refused);
+        self.suspicion.store(until, Ordering::Relaxed);
     }
 
     /// It has proved itself.
     pub fn trust(&self) {
         if self.strikes.load(Ordering::Relaxed) != 0 {
             self.strikes.store(0, Ordering::Relaxed);
-            self.suspect_until.store(0, Ordering::Relaxed);
+            self.suspicion.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Whether it is to be avoided where another can serve.
+    /// Whether it is to be avoided where another of its tier can serve.
     pub fn is_suspect(&self, now: Moment) -> bool {
-        now.as_micros() < self.suspect_until.load(Ordering::Relaxed)
+        now.as_micros() < self.suspicion.load(Ordering::Relaxed) >> 1
+    }
+
+    /// Whether it is to be avoided where any other can serve. A connect that
+    /// takes too long may be the network's fault or chance; a refusal is a fact.
+    pub fn is_refusing(&self, now: Moment) -> bool {
+        let suspicion = self.suspicion.load(Ordering::Relaxed);
+        suspicion & 1 == 1 && now.as_micros() < suspicion >> 1
     }
 }
 
@@ -258,9 +268,12 @@ mod tests {
     fn suspicion_passes() {
         let backend = backend();
         let now = Moment::from_micros(5);
-        backend.suspect(now);
-        assert!(backend.is_suspect(now));
+        backend.suspect(now, ConnectFailure::TimedOut);
+        assert!(backend.is_suspect(now) && !backend.is_refusing(now));
         assert!(!backend.is_suspect(now + Backend::SUSPICION));
+        backend.suspect(now, ConnectFailure::Refused);
+        assert!(backend.is_suspect(now) && backend.is_refusing(now));
+        assert!(!backend.is_refusing(now + Backend::SUSPICION * 2));
         backend.trust();
         assert!(!backend.is_suspect(now));
     }
@@ -271,15 +284,15 @@ mod tests {
         let now = Moment::from_micros(5);
         backend.begin(now);
         assert!(!backend.is_suspect(now), "nothing has failed yet");
-        backend.suspect(now);
-        backend.suspect(now);
+        backend.suspect(now, ConnectFailure::TimedOut);
+        backend.suspect(now, ConnectFailure::TimedOut);
         let later = now + Backend::SUSPICION * 2;
         assert!(backend.is_suspect(later - Duration::from_micros(1)));
         assert!(!backend.is_suspect(later));
         backend.begin(later);
         assert!(backend.is_suspect(later), "the trial is under way");
         for _ in 0..99 {
-            backend.suspect(now);
+            backend.suspect(now, ConnectFailure::TimedOut);
         }
         assert!(!backend.is_suspect(now + Backend::SUSPICION * 32));
         backend.trust();

@@ -206,8 +206,10 @@ impl Board {
     ) -> Option<BackendState> {
         for pool in &mut self.pools {
             if let Some(member) = pool.members.iter_mut().find(|it| it.backend.id == id) {
-                pool.view = None;
-                member.since = now;
+                if member.state != state {
+                    pool.view = None;
+                    member.since = now;
+                }
                 return Some(std::mem::replace(&mut member.state, state));
             }
         }

@@ -41,30 +41,38 @@ pub struct Turns(HashMap<Name, Vec<(BackendId, i64)>>);
 impl PoolView {
     /// The backend for a connection: of the first tier that has one to offer,
     /// by the pool's policy. Backends that were tried are left out, full ones
-    /// too, and suspect ones where their tier has another.
+    /// too, suspect ones where their tier has another, and those that have just
+    /// refused a client where any tier has another.
     pub fn pick(&self, asking: Asking<'_>, turns: &mut Turns, rng: &mut impl Rng) -> Pick {
-        let mut full = false;
+        let is_untried = |view: &BackendView| !asking.tried.contains(&view.backend.id);
+        let has_room = |view: &BackendView| {
+            is_untried(view)
+                && view
+                    .max_connections
+                    .is_none_or(|limit| view.backend.active() < limit)
+        };
+        let is_sound = |view: &BackendView| has_room(view) && !view.backend.is_suspect(asking.now);
+        let is_hopeful =
+            |view: &BackendView| has_room(view) && !view.backend.is_refusing(asking.now);
         for tier in &self.tiers {
-            let has_room = |view: &BackendView| {
-                !asking.tried.contains(&view.backend.id)
-                    && view
-                        .max_connections
-                        .is_none_or(|limit| view.backend.active() < limit)
-            };
-            let is_sound =
-                |view: &BackendView| has_room(view) && !view.backend.is_suspect(asking.now);
             let found = self
                 .choose(tier, asking.client, turns, rng, is_sound)
-                .or_else(|| self.choose(tier, asking.client, turns, rng, has_room));
+                .or_else(|| self.choose(tier, asking.client, turns, rng, is_hopeful));
             if let Some(index) = found {
                 return Pick::Backend(index);
             }
-            full |= tier
-                .members
-                .iter()
-                .any(|&i| !asking.tried.contains(&self.backends[i as usize].backend.id));
         }
-        if full { Pick::Full } else { Pick::Nobody }
+        for tier in &self.tiers {
+            if let Some(index) = self.choose(tier, asking.client, turns, rng, has_room) {
+                return Pick::Backend(index);
+            }
+        }
+        let mut members = self.tiers.iter().flat_map(|tier| &tier.members);
+        if members.any(|&i| is_untried(&self.backends[i as usize])) {
+            Pick::Full
+        } else {
+            Pick::Nobody
+        }
     }
 
     fn choose(

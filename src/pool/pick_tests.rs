@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::Seed;
 use crate::pool::{Backend, BackendSettings, BackendState, PoolLive, PoolSettings, Protocol};
+use crate::types::ConnectFailure;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -105,12 +106,28 @@ fn every_policy_honours_tried_full_and_tiers() {
 fn a_suspect_is_avoided_while_its_tier_has_another() {
     for policy in Policy::ALL {
         let pool = pool(policy, &[(100, 0, None), (100, 0, None), (100, 1, None)]);
-        pool.backends[0].backend.suspect(Moment::START);
+        pool.backends[0]
+            .backend
+            .suspect(Moment::START, ConnectFailure::TimedOut);
         let got = hits(&pool, 100, &[]);
         assert_eq!(got, [0, 100, 0], "{policy:?}");
         // The last of its tier is still better than the next tier.
         let got = hits(&pool, 100, &[BackendId(1)]);
         assert_eq!(got, [100, 0, 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn who_refuses_is_avoided_while_any_tier_has_another() {
+    for policy in Policy::ALL {
+        let pool = pool(policy, &[(100, 0, None), (100, 1, None)]);
+        let refusing = &pool.backends[0].backend;
+        refusing.suspect(Moment::START, ConnectFailure::Refused);
+        assert_eq!(hits(&pool, 100, &[]), [0, 100], "{policy:?}");
+        // Where there is no other it may have come back.
+        assert_eq!(hits(&pool, 100, &[BackendId(1)]), [100, 0], "{policy:?}");
+        refusing.trust();
+        assert_eq!(hits(&pool, 100, &[]), [100, 0], "{policy:?}");
     }
 }
 

@@ -161,7 +161,7 @@ impl Session {
         self.aside().failure = Some(failure);
         if let Some(backend) = &self.backend {
             backend.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
-            backend.suspect(ctx.now);
+            backend.suspect(ctx.now, failure);
             // A refusal is proof; a timeout may be the network's or our own.
             if failure == ConnectFailure::Refused {
                 (ctx.shared.on_refused)(backend.id);

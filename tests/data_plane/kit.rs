@@ -13,7 +13,7 @@ use tandem::pool::{
     Snapshot, Wanted,
 };
 use tandem::proxy::{Budget, Workers};
-use tandem::types::{Address, Name, Reason};
+use tandem::types::{Address, ConnectFailure, Name, Reason};
 
 /// Whatever takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -152,6 +152,13 @@ impl Plane {
         self.snapshot.load().pools[0].backends[index]
             .backend
             .active()
+    }
+
+    /// Connects to a backend that failed so.
+    pub fn connect_errors(&self, index: usize, failure: ConnectFailure) -> u64 {
+        let snapshot = self.snapshot.load();
+        let cells = &snapshot.pools[0].backends[index].backend.cells;
+        cells.sum(|it| it.connect_errors[failure as usize].get())
     }
 
     pub fn queued(&self) -> u32 {

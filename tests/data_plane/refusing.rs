@@ -1,8 +1,9 @@
 use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tandem::pool::{BackendState, Protocol};
-use tandem::types::Reason;
+use tandem::pool::{BackendState, Policy, Protocol};
+use tandem::types::{ConnectFailure, Reason};
 
 use super::kit::{Plan, Plane, eventually, greeter, nobody, read_all, read_some};
 
@@ -71,6 +72,25 @@ fn a_refused_connect_ends_with_its_own_reason() {
     let plane = Plane::start(Plan::new(Protocol::Tcp, &[nobody()]));
     assert_eq!(read_all(&mut plane.connect()), (vec![], true));
     assert_eq!(plane.finished(Reason::ConnectRefused), 1);
+}
+
+/// Both backends are there in the snapshot; what one client has met spares
+/// those of every worker.
+#[test]
+fn who_has_refused_one_client_is_spared_the_next_ones() {
+    for tier in [0, 1] {
+        let mut plan = Plan::new(Protocol::Tcp, &[nobody(), greeter("hello")]);
+        plan.pool.policy = Policy::First;
+        plan.pool.backends[1].tier = tier;
+        let plane = Plane::start(plan);
+        for _ in 0..100 {
+            assert_eq!(read_some(&mut plane.connect(), 5), "hello");
+        }
+        // One, and another whenever the suspicion of the one before has passed.
+        let met = plane.connect_errors(0, ConnectFailure::Refused);
+        assert!((1..=5).contains(&met), "{met} of 100 in tier {tier}");
+        assert_eq!(plane.refused.load(Ordering::Relaxed), met);
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Three real nginx behind tandem, under a load that never stops.
 
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 use crate::kit::http;
 use crate::kit::load::{Failure, Load, Plan};
 use crate::kit::nginx::{Nginx, is_probe};
 use crate::kit::tandem::{Lb, Tandem};
-use crate::kit::{Backend, figure, ms};
+use crate::kit::{Backend, SOON, figure, ms, pass};
 
 fn three() -> Vec<Nginx> {
     ["a", "b", "c"].map(Nginx::start).into()
@@ -203,4 +205,48 @@ fn clients_hear_503_when_no_server_is_left() {
     }
     tandem.wait_state("a", "up");
     assert_eq!(http::get(lb.address, "/").status, 200);
+}
+
+/// A rolling deploy: the old server closes its listening socket, finishes its
+/// answers and ends.
+#[test]
+fn a_server_that_stops_listening_finishes_its_answers() {
+    // More than all buffers on the way hold: nginx is far from its end when it
+    // is told to quit.
+    const LENGTH: usize = 32 << 20;
+    let servers = three();
+    servers[0].put("long", &"x".repeat(LENGTH));
+    let lb = lb_for(&servers).pool("policy: first");
+    let tandem = lb.start();
+    let mut answers: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(lb.address).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let request = "GET /files/long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            // It has begun.
+            stream.read_exact(&mut [0; 1000]).unwrap();
+            stream
+        })
+        .collect();
+    servers[0].quit();
+    tandem.wait_state("a", "down");
+    // Longer than any verdict on it takes to be carried out.
+    pass(ms(500));
+    for _ in 0..20 {
+        assert_eq!(http::get(lb.address, "/").body.trim(), "b");
+    }
+    for stream in &mut answers {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() + 1000 > LENGTH, "{} of {LENGTH}", rest.len());
+    }
+    let refused = tandem.metric(
+        "tandem_backend_connect_errors_total",
+        &["reason=\"refused\""],
+    );
+    figure("web.deploy.refused_connects", refused);
+    for stream in &answers {
+        assert_eq!(tandem.reason(stream.local_addr().unwrap()), "server_closed");
+    }
 }

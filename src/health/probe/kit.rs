@@ -25,6 +25,7 @@ pub(crate) fn target(address: SocketAddr) -> Target {
         pool: Name::new("p").unwrap(),
         backend: Name::new("b").unwrap(),
         address,
+        is_clients_port: true,
         host: address.ip().to_string(),
         send_proxy: None,
     }

@@ -30,6 +30,8 @@ pub struct Target {
     pub backend: Name,
     /// Where to connect to; the probe's own port is already in it.
     pub address: SocketAddr,
+    /// Whether clients are sent to that port, too.
+    pub is_clients_port: bool,
     /// The configured host name, or the address without its port: the Host
     /// header and the name in the certificate.
     pub host: String,

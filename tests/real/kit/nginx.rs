@@ -96,6 +96,11 @@ http {{
         self.signal(Signal::CONT);
     }
 
+    /// It closes its listening socket, finishes its answers and ends.
+    pub(crate) fn quit(&self) {
+        self.proc.as_ref().expect("nginx runs").signal(Signal::QUIT);
+    }
+
     fn signal(&self, signal: Signal) {
         self.proc.as_ref().expect("nginx runs").signal_group(signal);
     }
