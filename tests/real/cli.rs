@@ -267,5 +267,5 @@ fn an_idle_tandem_does_nothing() {
     assert!(stays(ms(4000), || tandem.proc.fds() > 0));
     let used = (tandem.proc.cpu_seconds() - before) / 4.0;
     figure("cli.idle_cpu_of_a_core", format!("{used:.3}"));
-    assert!(used < 0.25, "the goal is 0.05");
+    assert!(used < 0.05, "{used} of a core");
 }

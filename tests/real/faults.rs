@@ -189,8 +189,7 @@ fn sixty_reloads_of_the_same_file_cut_nothing() {
         "row6.fds_before_after",
         format!("{fds} {}", tandem.proc.fds()),
     );
-    // Goal: 1 MiB; the allocator's own habits get some room.
-    assert!(grown < 6 * 1024, "{grown} KiB");
+    assert!(grown < 1024, "{grown} KiB");
     let ok = tandem.metric("tandem_config_last_reload_successful", &[]);
     assert!((ok - 1.0).abs() < 0.1);
 }
@@ -241,7 +240,7 @@ fn running_out_of_descriptors_hurts_only_newcomers() {
     let full = load.take();
     full.report("row8.full");
     assert!(full.broken.is_empty(), "held: {:?}", full.broken);
-    assert!(used < 1.5, "no spin: {used} s");
+    assert!(used < 0.6, "no spin: {used} s");
     drop(idle);
     let start = Instant::now();
     wait_until("newcomers are served again", SOON, || {
@@ -345,7 +344,8 @@ fn two_hundred_slow_readers_cost_little() {
     let tally = load.stop();
     tally.report("row11");
     tally.assert_clean();
-    assert!(each < 400, "{each} KiB each; the goal is 40");
+    // Less than one worker's scratch buffer, so that nobody gets one alone.
+    assert!(each < 40, "{each} KiB each");
 }
 
 fn ask_for_much(address: SocketAddr) -> TcpStream {

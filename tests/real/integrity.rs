@@ -265,10 +265,7 @@ fn stalled_readers_cost_bounded_memory() {
     let grown = between.tandem.proc.pss_kib().saturating_sub(before);
     figure("integrity.stalled_kib_each", grown / SESSIONS as u64);
     figure("integrity.stalled_sent_mib", sent / MIB);
-    assert!(
-        grown / (SESSIONS as u64) < 512,
-        "{grown} KiB for {SESSIONS}"
-    );
+    assert!(grown / (SESSIONS as u64) < 40, "{grown} KiB for {SESSIONS}");
     // And every byte is still on its way.
     let (client, server) = held.pop().unwrap();
     drop(server);
@@ -325,7 +322,8 @@ fn ten_thousand_idle_connections_are_held_and_given_back() {
     let grown = tandem.proc.pss_kib().saturating_sub(before);
     let each = grown as f64 / count as f64;
     figure("integrity.idle_kib_each", format!("{each:.2}"));
-    assert!(each < 30.0, "{each} KiB each");
+    // README: 447 bytes, measured in a release build with more connections.
+    assert!(each < 0.45, "{each} KiB each");
     let mut one = TcpStream::connect(lb.address).unwrap();
     writeln!(one, "SOURCE 1000 5").unwrap();
     one.shutdown(Shutdown::Write).unwrap();

@@ -12,6 +12,7 @@
 
 mod admin;
 mod cli;
+mod costs;
 mod faults;
 mod integrity;
 mod kit;

@@ -135,9 +135,9 @@ fn mixed_traffic_survives_deaths_and_reloads() {
     // Each death cuts the streams that the dead one served, of four, and may
     // meet each of them again at its next try.
     assert!(count(&streams.cut) <= 8 * deaths, "{deaths} deaths");
-    assert!(most < before + 64 * 1024, "{before} -> {most} KiB");
+    assert!(most < before + 8 * 1024, "{before} -> {most} KiB");
     wait_until("descriptors are back", SOON, || {
-        tandem.proc.fds() <= fds + 64
+        tandem.proc.fds() <= fds + 8
     });
     figure(
         "soak.fds_before_after",
