@@ -102,6 +102,8 @@ impl ProbeCells {
 }
 
 enum Note {
+    /// The backend has greeted a client.
+    Greeted,
     /// The backend has refused a real connection.
     Refused,
     /// The configuration has changed.
@@ -159,6 +161,13 @@ impl Prober {
         let _enough = self.notes.try_send(Note::Refused);
     }
 
+    /// The backend, found full before, has greeted a client: it has places
+    /// again. More than one greeting says nothing new.
+    pub fn greeted(&self) {
+        // A full box is read soon; a busy server greets again.
+        let _enough = self.notes.try_send(Note::Greeted);
+    }
+
     /// Probes in another way from now on; what is known stays known.
     pub fn reconfigure(&self, settings: ProbeSettings, target: Target) {
         let notes = self.notes.clone();
@@ -197,6 +206,14 @@ impl Task {
                     self.probe.close().await;
                     next = next.min(earliest);
                 }
+                Ok(Some(Note::Greeted)) => {
+                    if self.health.greeted(clock::now()) {
+                        let report = self.report("it greeted a client".to_owned());
+                        if self.reports.send(report).await.is_err() {
+                            break;
+                        }
+                    }
+                }
                 Ok(Some(Note::Settings(settings))) => {
                     (self.settings, self.target) = *settings;
                     self.probe.close().await;
@@ -231,13 +248,16 @@ impl Task {
         if !self.health.observe(sign, timing, clock::now()) {
             return Ok(());
         }
-        let report = Report {
+        self.reports.send(self.report(why)).await
+    }
+
+    fn report(&self, why: String) -> Report {
+        Report {
             id: self.id,
             state: self.health.state(),
             why,
             is_lost: self.health.is_lost(),
-        };
-        self.reports.send(report).await
+        }
     }
 }
 

@@ -102,6 +102,18 @@ impl Health {
         before != (self.state, self.is_lost)
     }
 
+    /// A client was greeted: a server that was full has places again. Of any
+    /// other state it says nothing that the probes do not say better. Says
+    /// whether the state has changed.
+    pub fn greeted(&mut self, now: Moment) -> bool {
+        if self.state != BackendState::Saturated {
+            return false;
+        }
+        self.unanswered = 0;
+        self.become_alive(Sign::Pass, now);
+        true
+    }
+
     fn become_down(&mut self) {
         self.state = BackendState::Down;
         self.against = 0;
@@ -213,6 +225,26 @@ mod tests {
         assert!(!health.is_lost());
         assert_eq!(after(&mut health, &[Fail]), "down");
         assert!(health.is_lost());
+    }
+
+    #[test]
+    fn the_first_greeting_ends_a_full_servers_verdict_and_no_other() {
+        use Sign::{Drain, Fail, Pass, Saturated};
+        let mut health = Health::new(true);
+        assert!(!health.greeted(NOW));
+        assert_eq!(after(&mut health, &[Saturated, Fail]), "saturated");
+        assert!(health.greeted(NOW));
+        assert_eq!(health.state(), BackendState::Up { ramp_from: None });
+        assert!(!health.is_in_doubt());
+        for (signs, state) in [
+            (&[Drain][..], "drain"),
+            (&[Fail, Fail, Fail], "down"),
+            (&[Pass, Pass, Fail], "up"),
+        ] {
+            assert_eq!(after(&mut health, signs), state);
+            assert!(!health.greeted(NOW));
+        }
+        assert!(health.is_in_doubt(), "a greeting is no probe");
     }
 
     proptest! {
