@@ -1,10 +1,11 @@
 //! TCP_DEFER_ACCEPT, which no crate of ours offers: the kernel hands over a
 //! connection when its first bytes are there, not before.
-#![allow(unsafe_code, reason = "one setsockopt(2) with an int")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use super::int_option;
 
 /// How long the kernel waits for a client's first bytes before it hands over a
 /// silent connection, too. It looks after 1, 3 and 7 seconds, so 7 it is.
@@ -17,23 +18,7 @@ pub fn set_defer_accept(socket: &impl AsFd, is_on: bool) -> io::Result<()> {
     } else {
         0
     };
-    // SAFETY: the descriptor is open for as long as it is borrowed, and the
-    // kernel reads the `length` bytes of an int that outlives the call.
-    let failed = unsafe {
-        let length = libc::socklen_t::try_from(size_of_val(&seconds)).unwrap_or(0);
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            std::ptr::from_ref(&seconds).cast(),
-            length,
-        )
-    };
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    int_option::set(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// A listening socket on `address` that others of this process may share.
 ///
@@ -12,6 +12,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// `::ffff:192.0.2.1`. `TCP_NODELAY` and `SO_OOBINLINE` are set and are
 /// inherited by what it accepts.
 pub fn shared(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
+    start(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The same, not listening yet: clients are not greeted before it is certain
+/// that they will be served.
+pub fn bound(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = open(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
@@ -19,8 +27,12 @@ pub fn shared(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     // Urgent bytes stay in the stream, where TCP has them anyway.
     socket.set_out_of_band_inline(true)?;
     socket.set_nonblocking(true)?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Begins to listen, or, if it does already, sets the length of the queue.
+pub fn start(socket: &TcpListener, backlog: u32) -> io::Result<()> {
+    SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
 /// Fails if somebody else listens on `address`: sharing a port is for the

@@ -2,8 +2,11 @@
 
 pub mod defer;
 pub mod dial;
+pub mod half_open;
 pub mod http1;
+mod int_option;
 pub mod listen;
 pub mod mysql;
 pub mod proxy_header;
+pub mod shutter;
 pub mod tune;
