@@ -138,6 +138,7 @@ impl Control {
         let mut shed = tokio::time::interval(SHED_INTERVAL);
         loop {
             let ramp = self.board.next_ramp(clock::now());
+            let look = self.sockets.next_look();
             tokio::select! {
                 Some(report) = inbox.reports.recv() => {
                     self.take_report(&report);
@@ -162,6 +163,10 @@ impl Control {
                     }
                 }
                 () = wait_until(ramp) => self.publish(),
+                () = wait_until(look) => {
+                    let closed = self.sockets.close_done(&self.world.workers, clock::now());
+                    self.check(closed);
+                }
                 _ = shed.tick() => self.log_shed(),
                 else => return,
             }
@@ -364,12 +369,9 @@ impl Control {
     fn apply(&mut self, config: &Config) -> Result<(), BindError> {
         let world = Arc::clone(&self.world);
         let workers = &world.workers;
-        let before = world.snapshot.load_full();
         let opened = self
             .sockets
             .open(&config.listeners, workers.count(), &world.sink)?;
-        let retired = self.sockets.retire(&config.listeners, &before, workers);
-        self.check(retired);
         let pools = config.pools.iter();
         let wanted: Vec<Wanted> = pools.map(|it| self.addresses.locate(&it.pool)).collect();
         let now = clock::now();
@@ -377,13 +379,13 @@ impl Control {
         self.adjust_probers(config, &delta);
         workers.log_connections(config.log.connections);
         self.publish();
-        let snapshot = world.snapshot.load_full();
-        let published = self
-            .sockets
-            .publish(opened, &snapshot, workers, &world.sink);
+        let published = self.sockets.publish(opened, workers, &world.sink);
         self.check(published);
+        let retired = self.sockets.retire(&config.listeners, workers, now);
+        self.check(retired);
         self.sockets.adjust(&config.listeners);
-        world.binds.store(Arc::new(self.sockets.addresses()));
+        let addresses = self.sockets.addresses(&config.listeners);
+        world.binds.store(Arc::new(addresses));
         for (backend, timeout) in &delta.removed {
             if let Some(timeout) = timeout {
                 let drained = workers.drain(backend.id, now + *timeout);

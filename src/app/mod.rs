@@ -1,6 +1,7 @@
 //! The composition root: a [`Config`] becomes running threads and tasks. Only
 //! the command line imports it.
 
+mod closing;
 mod control;
 mod kernel;
 mod limits;

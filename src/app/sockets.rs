@@ -5,26 +5,30 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
+use super::closing::Closing;
+use crate::clock::Moment;
 use crate::event::{Event, Sink};
 use crate::net::{defer, listen};
-use crate::pool::{ListenerSettings, Plane, Snapshot};
-use crate::proxy::Workers;
+use crate::pool::{ListenerSettings, Place, Plane};
+use crate::proxy::{GateId, Workers};
 use crate::types::Name;
 
-type Key = (Name, SocketAddr);
-
-/// The listening sockets of the process.
+/// The listening sockets of the process. They belong to places: whatever
+/// becomes of the listeners, a place that is wanted keeps its sockets.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    bound: HashMap<Key, Bound>,
+    bound: HashMap<Place, Bound>,
     /// Ports of the kernel plane. They are held so that no other process
     /// takes them; nobody listens, so that clients are refused, and do not
     /// hang, if the kernel's rules are gone.
-    held: HashMap<Key, OwnedFd>,
+    held: HashMap<Place, OwnedFd>,
+    closing: Closing,
+    gates: u64,
 }
 
 #[derive(Debug)]
 struct Bound {
+    gate: GateId,
     /// The address with its port, where the file says 0.
     actual: SocketAddr,
     backlog: u32,
@@ -37,8 +41,19 @@ struct Bound {
 /// Sockets that are open and not yet accepted on.
 #[derive(Debug, Default)]
 pub(super) struct Opened {
-    shared: Vec<(Key, Bound, Vec<TcpListener>)>,
-    held: Vec<(Key, OwnedFd)>,
+    shared: Vec<(Place, Fresh)>,
+    held: Vec<(Name, Place, OwnedFd)>,
+}
+
+/// What the workers will accept on, a socket for each.
+#[derive(Debug)]
+struct Fresh {
+    listener: Name,
+    actual: SocketAddr,
+    backlog: u32,
+    is_deferred: bool,
+    sockets: Vec<TcpListener>,
+    copies: Vec<TcpListener>,
 }
 
 /// A socket could not be opened.
@@ -52,8 +67,11 @@ pub struct BindError {
 }
 
 impl BindError {
-    fn new(listener: &Name, address: SocketAddr, cause: io::Error) -> Self {
-        let hint = if cause.kind() == io::ErrorKind::AddrInUse {
+    fn new(listener: &Name, address: SocketAddr, cause: io::Error, is_ours: bool) -> Self {
+        let hint = if cause.kind() == io::ErrorKind::AddrInUse && is_ours {
+            " (tandem itself has it still: take the old listener out, reload, and add the new one \
+             some seconds later)"
+        } else if cause.kind() == io::ErrorKind::AddrInUse {
             " (another process listens there; `ss -ltnp` shows which)"
         } else if cause.kind() == io::ErrorKind::PermissionDenied {
             " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
@@ -73,7 +91,7 @@ impl BindError {
 
 impl Sockets {
     /// Opens what `listeners` want and is not open yet, for `workers` workers.
-    /// Either all of it or nothing.
+    /// Either all of it or nothing; nobody is greeted before it is all of it.
     pub(super) fn open(
         &self,
         listeners: &[ListenerSettings],
@@ -82,102 +100,123 @@ impl Sockets {
     ) -> Result<Opened, BindError> {
         let mut opened = Opened::default();
         for listener in listeners {
-            for bind in &listener.binds {
-                let key = (listener.name.clone(), *bind);
-                if self.bound.contains_key(&key) || self.held.contains_key(&key) {
+            for place in listener.places() {
+                let bind = place.bind;
+                if self.bound.contains_key(&place) || self.held.contains_key(&place) {
                     continue;
                 }
-                let is_ours = self.bound.keys().any(|(_, other)| other == bind);
+                let is_ours = self.meets(&place);
+                let name = &listener.name;
                 let result = match listener.plane {
-                    Plane::Kernel => listen::hold(*bind).map(|held| opened.held.push((key, held))),
-                    Plane::User => open_one(*bind, listener, workers, is_ours)
-                        .map(|(bound, sockets)| opened.shared.push((key, bound, sockets))),
+                    Plane::Kernel => {
+                        listen::hold(bind).map(|held| opened.held.push((name.clone(), place, held)))
+                    }
+                    Plane::User => Fresh::bind(bind, listener, workers, is_ours)
+                        .map(|fresh| opened.shared.push((place, fresh))),
                 };
                 match result {
                     Ok(()) => {}
-                    Err(error) if is_v6_missing(*bind, listener, &error) => {
+                    Err(error) if is_v6_missing(bind, listener, &error) => {
                         sink.say(Event::Limited {
-                            what: format!(
-                                "listener {}: no {bind}, this machine has no IPv6",
-                                listener.name
-                            ),
+                            what: format!("listener {name}: no {bind}, this machine has no IPv6"),
                         });
                     }
-                    Err(error) => return Err(BindError::new(&listener.name, *bind, error)),
+                    Err(error) => return Err(BindError::new(name, bind, error, is_ours)),
                 }
             }
+        }
+        for (place, fresh) in &opened.shared {
+            let name = &fresh.listener;
+            let listening = fresh.listen();
+            listening.map_err(|error| BindError::new(name, place.bind, error, false))?;
         }
         Ok(opened)
     }
 
-    /// Lets the workers accept on what was opened. `snapshot` must know the
-    /// listeners already.
+    /// Whether sockets of our own, even if they are closing, share addresses
+    /// with `place`.
+    fn meets(&self, place: &Place) -> bool {
+        let mut all = self.bound.keys().chain(self.held.keys());
+        all.any(|it| it.meets(place)) || self.closing.meets(place)
+    }
+
+    /// Lets the workers accept on what was opened. The snapshot that they see
+    /// must know the listeners already.
     pub(super) fn publish(
         &mut self,
         opened: Opened,
-        snapshot: &Snapshot,
         workers: &Workers,
         sink: &Sink,
     ) -> io::Result<()> {
-        for ((name, address), held) in opened.held {
-            sink.say(Event::Listening {
-                listener: name.clone(),
-                address,
-            });
-            self.held.insert((name, address), held);
+        for (listener, place, held) in opened.held {
+            let address = place.bind;
+            sink.say(Event::Listening { listener, address });
+            self.held.insert(place, held);
         }
-        for ((name, bind), bound, sockets) in opened.shared {
-            let mut views = snapshot.listeners.iter();
-            let Some(view) = views.find(|view| view.door.listener.name == name) else {
-                continue;
+        for (place, fresh) in opened.shared {
+            self.gates += 1;
+            let gate = GateId(self.gates);
+            workers.listen(gate, &place, fresh.sockets)?;
+            let bound = Bound {
+                gate,
+                actual: fresh.actual,
+                backlog: fresh.backlog,
+                is_deferred: fresh.is_deferred,
+                copies: fresh.copies,
             };
-            workers.listen(view.door.id, bind, sockets)?;
             sink.say(Event::Listening {
-                listener: name.clone(),
-                address: bound.actual,
+                listener: fresh.listener,
+                address: fresh.actual,
             });
-            self.bound.insert((name, bind), bound);
+            self.bound.insert(place, bound);
         }
         Ok(())
     }
 
-    /// Closes what `listeners` no longer want. `before` must still know the
-    /// listeners that go.
+    /// Begins to close what `listeners` no longer want. Whatever has taken its
+    /// place must be open already.
     pub(super) fn retire(
         &mut self,
         listeners: &[ListenerSettings],
-        before: &Snapshot,
         workers: &Workers,
+        now: Moment,
     ) -> io::Result<()> {
-        let is_wanted = |(name, bind): &Key| {
-            let mut wanted = listeners.iter();
-            wanted.any(|it| it.name == *name && it.binds.contains(bind))
-        };
-        self.held.retain(|key, _| is_wanted(key));
-        let gone: Vec<Key> = self
-            .bound
-            .keys()
-            .filter(|key| !is_wanted(key))
-            .cloned()
-            .collect();
-        for key in gone {
-            // The copies go first: when the workers close theirs, the kernel
-            // must not go on accepting on nobody's behalf.
-            self.bound.remove(&key);
-            let (name, bind) = key;
-            let mut views = before.listeners.iter();
-            if let Some(view) = views.find(|view| view.door.listener.name == name) {
-                workers.unlisten(view.door.id, bind)?;
+        let is_wanted = |place: &Place| listeners.iter().any(|it| it.is_at(place));
+        self.held.retain(|place, _| is_wanted(place));
+        let gone = self.bound.extract_if(|place, _| !is_wanted(place));
+        for (place, bound) in gone {
+            let Bound {
+                gate,
+                actual,
+                copies,
+                ..
+            } = bound;
+            if !self.closing.begin(gate, place, actual, &copies, now) {
+                // The copies go first: when the workers close theirs, the
+                // kernel must not go on accepting on nobody's behalf.
+                drop(copies);
+                workers.unlisten(gate)?;
             }
         }
         Ok(())
+    }
+
+    /// When [`close_done`](Self::close_done) is to be called.
+    pub(super) fn next_look(&self) -> Option<Moment> {
+        self.closing.next_look()
+    }
+
+    /// Closes what nobody waits behind any more.
+    pub(super) fn close_done(&mut self, workers: &Workers, now: Moment) -> io::Result<()> {
+        let done = self.closing.take_done(now);
+        done.into_iter().try_for_each(|gate| workers.unlisten(gate))
     }
 
     /// Makes sockets that stay open as `listeners` now want them.
     pub(super) fn adjust(&mut self, listeners: &[ListenerSettings]) {
         for listener in listeners {
-            for bind in &listener.binds {
-                let Some(bound) = self.bound.get_mut(&(listener.name.clone(), *bind)) else {
+            for place in listener.places() {
+                let Some(bound) = self.bound.get_mut(&place) else {
                     continue;
                 };
                 if bound.is_deferred != listener.client_first {
@@ -191,10 +230,9 @@ impl Sockets {
                 }
                 bound.backlog = listener.backlog;
                 for copy in &bound.copies {
-                    let length = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
                     // It was accepted once; a kernel that refuses it now keeps
                     // the old length.
-                    let _kept = rustix::net::listen(copy, length);
+                    let _kept = listen::start(copy, bound.backlog);
                 }
             }
         }
@@ -213,14 +251,16 @@ impl Sockets {
         }
     }
 
-    /// Where each listener accepts.
-    pub(super) fn addresses(&self) -> Vec<(Name, SocketAddr)> {
-        let mut all: Vec<_> = self
-            .bound
-            .iter()
-            .map(|((name, _), bound)| (name.clone(), bound.actual))
-            .chain(self.held.keys().cloned())
-            .collect();
+    /// Where each of `listeners` accepts.
+    pub(super) fn addresses(&self, listeners: &[ListenerSettings]) -> Vec<(Name, SocketAddr)> {
+        let mut all = Vec::new();
+        for listener in listeners {
+            for place in listener.places() {
+                let bound = self.bound.get(&place).map(|it| it.actual);
+                let held = self.held.get(&place).map(|_| place.bind);
+                all.extend(bound.or(held).map(|it| (listener.name.clone(), it)));
+            }
+        }
         all.sort();
         all
     }
@@ -233,40 +273,44 @@ impl Sockets {
     }
 }
 
-fn open_one(
-    bind: SocketAddr,
-    listener: &ListenerSettings,
-    workers: usize,
-    is_ours: bool,
-) -> io::Result<(Bound, Vec<TcpListener>)> {
-    if !is_ours {
-        listen::check_free(bind)?;
-    }
-    let backlog = listener.backlog;
-    let first = listen::shared(bind, backlog)?;
-    let actual = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _ in 1..workers {
-        sockets.push(listen::shared(actual, backlog)?);
-    }
-    let copies = sockets
-        .iter()
-        .map(TcpListener::try_clone)
-        .collect::<io::Result<_>>()?;
-    let is_deferred = listener.client_first;
-    if is_deferred {
-        for socket in &sockets {
-            // Without it clients are served just the same, a little dearer.
-            let _dearer = defer::set_defer_accept(socket, true);
+impl Fresh {
+    fn bind(
+        bind: SocketAddr,
+        listener: &ListenerSettings,
+        workers: usize,
+        is_shared: bool,
+    ) -> io::Result<Self> {
+        // Where one of us is already, it is known that no stranger is.
+        if !is_shared {
+            listen::check_free(bind)?;
         }
+        let first = listen::bound(bind)?;
+        let actual = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..workers {
+            sockets.push(listen::bound(actual)?);
+        }
+        let copies = sockets.iter().map(TcpListener::try_clone);
+        Ok(Self {
+            listener: listener.name.clone(),
+            actual,
+            backlog: listener.backlog,
+            is_deferred: listener.client_first,
+            copies: copies.collect::<io::Result<_>>()?,
+            sockets,
+        })
     }
-    let bound = Bound {
-        actual,
-        backlog,
-        is_deferred,
-        copies,
-    };
-    Ok((bound, sockets))
+
+    fn listen(&self) -> io::Result<()> {
+        for socket in &self.sockets {
+            if self.is_deferred {
+                // Without it clients are served just the same, a little dearer.
+                let _dearer = defer::set_defer_accept(socket, true);
+            }
+            listen::start(socket, self.backlog)?;
+        }
+        Ok(())
+    }
 }
 
 /// `:80` means both families; a machine without IPv6 still serves the other.

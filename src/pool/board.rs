@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{Backend, BackendId, ListenerLive, PoolLive};
+use super::backend::{Backend, BackendId, PoolLive};
+use super::doors::Doors;
 use super::settings::{BackendSettings, ListenerSettings, PoolSettings};
-use super::snapshot::{BackendView, Door, ListenerId, ListenerView, PoolView, Snapshot};
+use super::snapshot::{BackendView, PoolView, Snapshot};
 use super::state::BackendState;
 use crate::clock::Moment;
 use crate::types::Name;
@@ -21,16 +22,8 @@ pub struct Board {
     workers: usize,
     generation: u64,
     last_id: u64,
-    listeners: Vec<Listener>,
+    doors: Doors,
     pools: Vec<Pool>,
-}
-
-#[derive(Debug)]
-struct Listener {
-    id: ListenerId,
-    settings: Arc<ListenerSettings>,
-    live: Arc<ListenerLive>,
-    door: Option<Arc<Door>>,
 }
 
 #[derive(Debug)]
@@ -67,8 +60,6 @@ pub struct Delta {
     pub added: Vec<Arc<Backend>>,
     /// Backends that are gone, each with the drain timeout of its pool.
     pub removed: Vec<(Arc<Backend>, Option<Duration>)>,
-    /// Listeners that are gone.
-    pub closed: Vec<ListenerId>,
 }
 
 impl Board {
@@ -78,7 +69,7 @@ impl Board {
             workers,
             generation: 0,
             last_id: 0,
-            listeners: Vec::new(),
+            doors: Doors::default(),
             pools: Vec::new(),
         }
     }
@@ -106,16 +97,8 @@ impl Board {
             let gone = pool.members.into_iter();
             delta.removed.extend(gone.map(|it| (it.backend, timeout)));
         }
-        let mut old_listeners = std::mem::take(&mut self.listeners);
-        for settings in listeners {
-            let old = old_listeners
-                .iter()
-                .position(|listener| listener.settings.name == settings.name)
-                .map(|at| old_listeners.swap_remove(at));
-            let listener = self.renew_listener(old, settings);
-            self.listeners.push(listener);
-        }
-        delta.closed = old_listeners.into_iter().map(|it| it.id).collect();
+        self.doors
+            .configure(listeners, self.workers, &mut self.last_id);
         delta
     }
 
@@ -176,26 +159,6 @@ impl Board {
         Arc::new(Backend::new(id, pool, name, address, self.workers))
     }
 
-    fn renew_listener(&mut self, old: Option<Listener>, settings: &ListenerSettings) -> Listener {
-        match old {
-            Some(mut listener) => {
-                if *listener.settings != *settings {
-                    listener.settings = Arc::new(settings.clone());
-                }
-                listener
-            }
-            None => {
-                self.last_id += 1;
-                Listener {
-                    id: ListenerId(self.last_id),
-                    settings: Arc::new(settings.clone()),
-                    live: Arc::new(ListenerLive::new(self.workers)),
-                    door: None,
-                }
-            }
-        }
-    }
-
     /// A prober has found a backend to be in `state`. Returns what it was, or
     /// `None` if it is gone.
     pub fn set_state(
@@ -233,23 +196,13 @@ impl Board {
                 pool.view = Some(Arc::new(pool.look(now)));
             }
         }
-        let mut views = Vec::new();
-        for listener in &mut self.listeners {
-            let wanted = &listener.settings.pool;
-            let pool = self.pools.iter().find(|it| it.settings.name == *wanted);
-            if let Some(pool) = pool
-                && let Some(view) = &pool.view
-            {
-                views.push(ListenerView {
-                    door: listener.door(pool),
-                    pool: Arc::clone(view),
-                });
-            }
-        }
+        let pools: Vec<_> = self.pools.iter().filter_map(|it| it.view.clone()).collect();
+        let listeners = self.doors.look(&pools);
         Snapshot {
             generation: self.generation,
-            listeners: views,
-            pools: self.pools.iter().filter_map(|it| it.view.clone()).collect(),
+            former: self.doors.look_back(&listeners, &pools),
+            listeners,
+            pools,
         }
     }
 
@@ -261,29 +214,6 @@ impl Board {
             .filter_map(step)
             .min()
             .map(|step: Duration| now + step)
-    }
-}
-
-impl Listener {
-    /// The door that sessions keep; a new one only if something about it has
-    /// changed.
-    fn door(&mut self, pool: &Pool) -> Arc<Door> {
-        if let Some(door) = &self.door
-            && Arc::ptr_eq(&door.listener, &self.settings)
-            && Arc::ptr_eq(&door.pool, &pool.settings)
-            && Arc::ptr_eq(&door.pool_live, &pool.live)
-        {
-            return Arc::clone(door);
-        }
-        let door = Arc::new(Door {
-            id: self.id,
-            listener: Arc::clone(&self.settings),
-            pool: Arc::clone(&pool.settings),
-            live: Arc::clone(&self.live),
-            pool_live: Arc::clone(&pool.live),
-        });
-        self.door = Some(Arc::clone(&door));
-        door
     }
 }
 

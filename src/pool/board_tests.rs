@@ -1,5 +1,5 @@
 use super::*;
-use crate::pool::Protocol;
+use crate::pool::{Door, Protocol};
 use crate::types::{Address, Weight};
 
 const UP: BackendState = BackendState::Up { ramp_from: None };
@@ -69,7 +69,7 @@ fn an_unchanged_configuration_changes_nothing() {
     board.configure(&[listener()], &pools, Moment::START);
     let before = board.compose(Moment::START);
     let delta = board.configure(&[listener()], &pools, Moment::START);
-    assert!(delta.added.is_empty() && delta.removed.is_empty() && delta.closed.is_empty());
+    assert!(delta.added.is_empty() && delta.removed.is_empty());
     let after = board.compose(Moment::START);
     assert!(Arc::ptr_eq(
         &before.listeners[0].door,
@@ -78,12 +78,11 @@ fn an_unchanged_configuration_changes_nothing() {
 }
 
 #[test]
-fn listeners_and_pools_that_go_are_told() {
+fn backends_that_go_are_told() {
     let mut board = Board::new(1);
     let added = ids(&board.configure(&[listener()], &[wanted(&[backend("a", 1)])], Moment::START));
-    let id = board.compose(Moment::START).listeners[0].door.id;
     let delta = board.configure(&[], &[], Moment::START);
-    assert_eq!(delta.closed, [id]);
+    assert!(board.compose(Moment::START).listeners.is_empty());
     assert_eq!(delta.removed[0].0.id, added[0]);
     assert_eq!(board.set_state(added[0], UP, Moment::START), None);
 }
@@ -122,4 +121,69 @@ fn below_the_panic_threshold_the_dead_are_used_too() {
     let calm = board.compose(Moment::START);
     assert!(!calm.pools[0].panic);
     assert_eq!(calm.pools[0].usable(), 2);
+}
+
+/// A board with one backend and these listeners on pool `web`.
+fn listening(board: &mut Board, listeners: &[(&str, &str)]) -> Snapshot {
+    let listeners: Vec<_> = listeners
+        .iter()
+        .map(|(it, bind)| ListenerSettings::new(name(it), bind.parse().unwrap(), name("web")))
+        .collect();
+    board.configure(&listeners, &[wanted(&[backend("a", 1)])], Moment::START);
+    board.compose(Moment::START)
+}
+
+fn doors(snapshot: &Snapshot) -> Vec<Arc<Door>> {
+    let views = snapshot.listeners.iter();
+    views.map(|it| Arc::clone(&it.door)).collect()
+}
+
+#[test]
+fn a_listener_that_is_renamed_keeps_its_number_and_its_counters() {
+    let mut board = Board::new(1);
+    let before = doors(&listening(&mut board, &[("a", "127.0.0.1:80")]));
+    let after = doors(&listening(&mut board, &[("b", "127.0.0.1:80")]));
+    assert_eq!(before[0].id, after[0].id);
+    assert!(Arc::ptr_eq(&before[0].live, &after[0].live));
+    assert_eq!(after[0].listener.name, name("b"));
+}
+
+#[test]
+fn numbers_follow_addresses_and_counters_follow_names() {
+    let mut board = Board::new(1);
+    let (one, two) = ("127.0.0.1:80", "127.0.0.1:81");
+    let before = doors(&listening(&mut board, &[("a", one), ("b", two)]));
+    let after = doors(&listening(&mut board, &[("a", two), ("b", one)]));
+    assert_eq!([before[1].id, before[0].id], [after[0].id, after[1].id]);
+    assert!(Arc::ptr_eq(&before[0].live, &after[0].live));
+    assert!(Arc::ptr_eq(&before[1].live, &after[1].live));
+    let moved = doors(&listening(&mut board, &[("a", "127.0.0.1:82")]));
+    assert_eq!(moved[0].id, after[0].id, "all of its addresses are new");
+}
+
+#[test]
+fn clients_of_a_listener_that_is_gone_find_its_heirs_pool_or_the_one_they_came_for() {
+    let mut board = Board::new(1);
+    let (one, two) = ("127.0.0.1:80", "127.0.0.1:81");
+    let before = doors(&listening(&mut board, &[("a", one), ("b", two)]));
+    // b's address goes to a.
+    let mut both = ListenerSettings::new(name("a"), one.parse().unwrap(), name("new"));
+    both.binds.push(two.parse().unwrap());
+    let mut pool = wanted(&[backend("z", 9)]);
+    pool.settings.name = name("new");
+    board.configure(&[both], &[pool], Moment::START);
+    let merged = board.compose(Moment::START);
+    for door in &before {
+        assert_eq!(merged.pool_behind(door).unwrap().settings.name, name("new"));
+    }
+    board.configure(&[], &[], Moment::START);
+    let empty = board.compose(Moment::START);
+    for door in before.iter().chain(&doors(&merged)) {
+        let pool = empty.pool_behind(door).unwrap();
+        assert_eq!(pool.settings.name, name("new"));
+    }
+    // They are forgotten when nobody asks for them any more.
+    drop((before, merged, empty));
+    board.configure(&[], &[], Moment::START);
+    assert!(board.compose(Moment::START).former.is_empty());
 }

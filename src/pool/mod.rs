@@ -4,7 +4,9 @@ mod alias;
 mod backend;
 mod board;
 mod counters;
+mod doors;
 mod pick;
+mod place;
 mod settings;
 mod snapshot;
 mod state;
@@ -15,6 +17,7 @@ pub use backend::{
 pub use board::{Board, Delta, Wanted};
 pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
 pub use pick::{Asking, Pick, Turns};
+pub use place::Place;
 pub use settings::{
     BackendSettings, Keepalive, ListenerSettings, OnDead, Plane, Policy, PoolSettings, Protocol,
 };

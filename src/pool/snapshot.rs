@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::alias::Alias;
 use super::backend::{Backend, ListenerLive, PoolLive};
+use super::place::Place;
 use super::settings::{ListenerSettings, PoolSettings};
 use super::state::BackendState;
 use crate::clock::Moment;
-use crate::types::Name;
 
-/// Which listener, for the life of the process. A listener that keeps its name
-/// over a reload keeps its number.
+/// Which listener, for the life of the process. A listener that keeps an
+/// address, or else its name, over a reload keeps its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u64);
 
@@ -23,6 +23,9 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerView>,
     /// The pools, in the order of the file.
     pub pools: Vec<Arc<PoolView>>,
+    /// Listeners that are gone, whose clients are not all served yet, and the
+    /// pools for those.
+    pub(super) former: Vec<(ListenerId, Arc<PoolView>)>,
 }
 
 impl Snapshot {
@@ -31,9 +34,24 @@ impl Snapshot {
         self.listeners.iter().find(|view| view.door.id == id)
     }
 
-    /// The pool of this name.
-    pub fn pool(&self, name: &Name) -> Option<&Arc<PoolView>> {
-        self.pools.iter().find(|pool| pool.settings.name == *name)
+    /// The listener that takes the clients at `place`.
+    pub fn listener_at(&self, place: &Place) -> Option<&ListenerView> {
+        let mut views = self.listeners.iter();
+        views.find(|view| view.door.listener.is_at(place))
+    }
+
+    /// The pool for clients that came by `door`: reloads may have changed it,
+    /// or taken the listener away.
+    pub fn pool_behind(&self, door: &Door) -> Option<&Arc<PoolView>> {
+        if let Some(view) = self.listener(door.id) {
+            return Some(&view.pool);
+        }
+        let former = self.former.iter().find(|(id, _)| *id == door.id);
+        let name = &door.pool.name;
+        former.map_or_else(
+            || self.pools.iter().find(|it| it.settings.name == *name),
+            |(_, pool)| Some(pool),
+        )
     }
 }
 

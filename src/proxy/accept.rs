@@ -12,11 +12,12 @@ use mio::{Interest, Token};
 
 use super::admit;
 use super::context::Context;
+use super::mailbox::GateId;
 use super::session::{Leg, Phase, Session, Step};
 use super::slab::{Key, Slab};
 use crate::clock::Moment;
 use crate::net::{dial, tune};
-use crate::pool::{ListenerId, ListenerView};
+use crate::pool::{ListenerView, Place, Snapshot};
 use crate::types::Reason;
 
 /// Connections taken from one listener before others have their turn.
@@ -25,10 +26,10 @@ const BUDGET: usize = 64;
 /// enough not to spin, short enough that nobody notices.
 const REST: Duration = Duration::from_millis(10);
 
-/// A socket that accepts, and how its listener was last seen.
+/// A socket that accepts, and how the listener there was last seen.
 pub(super) struct Gate {
-    pub(super) listener: ListenerId,
-    pub(super) bind: SocketAddr,
+    pub(super) id: GateId,
+    place: Place,
     socket: TcpListener,
     view: Option<ListenerView>,
     /// There may be more to accept.
@@ -37,10 +38,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(listener: ListenerId, bind: SocketAddr, socket: TcpListener) -> Self {
+    pub(super) fn new(id: GateId, place: Place, socket: TcpListener) -> Self {
         Self {
-            listener,
-            bind,
+            id,
+            place,
             socket,
             view: None,
             // Connections may have come before the event loop listened.
@@ -62,6 +63,17 @@ impl Gate {
         self.ready.then(|| self.rest_until.unwrap_or(Moment::START))
     }
 
+    /// Sees whose clients come in here. The place may be on its way out: then
+    /// they are those of the listener that had it last.
+    fn look(&mut self, snapshot: &Snapshot) {
+        let known = self.view.as_ref().map(|it| it.door.id);
+        let view = snapshot.listener_at(&self.place);
+        let view = view.or_else(|| snapshot.listener(known?));
+        if let Some(view) = view {
+            self.view = Some(view.clone());
+        }
+    }
+
     /// Accepts what it may, and says of each new session what to do with it.
     pub(super) fn accept(
         &mut self,
@@ -74,11 +86,9 @@ impl Gate {
             return;
         }
         self.rest_until = None;
-        if let Some(view) = ctx.snapshot.listener(self.listener) {
-            self.view = Some(view.clone());
-        }
+        self.look(&ctx.snapshot);
         let Some(mut view) = self.view.clone() else {
-            // The snapshot that knows this listener is on its way.
+            // The snapshot that knows this place is on its way.
             self.rest_until = Some(ctx.now + REST);
             return;
         };
@@ -86,11 +96,11 @@ impl Gate {
             match self.socket.accept() {
                 Ok((stream, peer)) => {
                     // Who connects after a change meets the change.
-                    if ctx.refresh()
-                        && let Some(newer) = ctx.snapshot.listener(self.listener)
-                    {
-                        view = newer.clone();
-                        self.view = Some(view.clone());
+                    if ctx.refresh() {
+                        self.look(&ctx.snapshot);
+                        if let Some(newer) = &self.view {
+                            view.clone_from(newer);
+                        }
                     }
                     if let Some((key, step)) = welcome(ctx, slab, &view, stream, peer) {
                         settle(ctx, slab, key, step);

@@ -85,13 +85,9 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// The pool that serves `door` now: reloads may have changed it, or taken
-    /// the listener away.
+    /// The pool that serves `door` now.
     pub(super) fn pool_of(&self, door: &Door) -> Option<Arc<PoolView>> {
-        match self.snapshot.listener(door.id) {
-            Some(view) => Some(Arc::clone(&view.pool)),
-            None => self.snapshot.pool(&door.pool.name).map(Arc::clone),
-        }
+        self.snapshot.pool_behind(door).map(Arc::clone)
     }
 
     /// Sees the newest snapshot from now on; says whether it is another one.

@@ -1,14 +1,14 @@
 //! What the control plane may ask of a worker.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mio::Waker;
 
 use crate::clock::Moment;
-use crate::pool::{BackendId, ListenerId};
+use crate::pool::{BackendId, Place};
 use crate::types::Reason;
 
 /// One wish of the control plane.
@@ -24,9 +24,8 @@ pub(super) enum Command {
     Kill { backend: BackendId, reason: Reason },
     /// Accept on this socket.
     Listen {
-        listener: ListenerId,
-        /// The address in the configuration.
-        bind: SocketAddr,
+        gate: GateId,
+        place: Place,
         socket: TcpListener,
     },
     /// Answer those who ask on this socket whether the worker lives.
@@ -34,11 +33,12 @@ pub(super) enum Command {
     /// Stop accepting, end every session by `at`, then return.
     Shutdown { at: Moment },
     /// Accept what waits in the kernel's queue, then close the socket.
-    Unlisten {
-        listener: ListenerId,
-        bind: SocketAddr,
-    },
+    Unlisten { gate: GateId },
 }
+
+/// Which sockets, one of each worker, for the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GateId(pub u64);
 
 /// A worker's letter box, and the bell beside it.
 #[derive(Debug)]

@@ -25,5 +25,6 @@ mod workers;
 
 pub use budget::Budget;
 pub use context::OnRefused;
+pub use mailbox::GateId;
 pub use settings::Limits;
 pub use workers::Workers;

@@ -235,20 +235,23 @@ impl Worker {
                 at: None,
             }),
             Command::Listen {
-                listener,
-                bind,
+                gate: id,
+                place,
                 socket,
             } => {
                 let socket = mio::net::TcpListener::from_std(socket);
-                let mut gate = Gate::new(listener, bind, socket);
-                let token = Token(GATE | self.gates.len());
+                let mut gate = Gate::new(id, place, socket);
+                let free = self.gates.iter().position(Option::is_none);
+                let place = free.unwrap_or(self.gates.len());
+                let token = Token(GATE | place);
                 let source = gate.source();
                 match self
                     .ctx
                     .registry
                     .register(source, token, Interest::READABLE)
                 {
-                    Ok(()) => self.gates.push(Some(gate)),
+                    Ok(()) if place == self.gates.len() => self.gates.push(Some(gate)),
+                    Ok(()) => self.gates[place] = Some(gate),
                     Err(error) => self.trouble(&format!("cannot watch a listener: {error}")),
                 }
             }
@@ -262,9 +265,7 @@ impl Worker {
                     });
                 }
             }
-            Command::Unlisten { listener, bind } => {
-                self.shut_gates(|gate| gate.listener == listener && gate.bind == bind);
-            }
+            Command::Unlisten { gate } => self.shut_gates(|it| it.id == gate),
         }
     }
 
@@ -308,9 +309,6 @@ impl Worker {
                 }
             }
             *place = None;
-        }
-        while matches!(self.gates.last(), Some(None)) {
-            self.gates.pop();
         }
     }
 

@@ -1,7 +1,7 @@
 //! All workers, as the control plane sees them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -13,12 +13,12 @@ use mio::{Poll, Waker};
 use super::budget::Budget;
 use super::context::{Context, OnRefused, Shared};
 use super::deadline::Wheel;
-use super::mailbox::{Command, Mailbox};
+use super::mailbox::{Command, GateId, Mailbox};
 use super::sources::Sources;
 use super::worker::{BELL, Worker};
 use crate::clock::{self, Moment, Seed};
 use crate::event::Sink;
-use crate::pool::{BackendId, ListenerId, PerWorker, Snapshot, Turns};
+use crate::pool::{BackendId, PerWorker, Place, Snapshot, Turns};
 use crate::relay::{Pipes, Tools};
 use crate::types::Reason;
 
@@ -113,17 +113,14 @@ impl Workers {
         self.shared.log_connections.store(yes, Ordering::Relaxed);
     }
 
-    /// Accepts on `sockets`, one for each worker, that were opened for `bind`.
-    pub fn listen(
-        &self,
-        listener: ListenerId,
-        bind: SocketAddr,
-        sockets: Vec<TcpListener>,
-    ) -> io::Result<()> {
+    /// Accepts on `sockets`, one for each worker, for whichever listener is at
+    /// `place`.
+    pub fn listen(&self, gate: GateId, place: &Place, sockets: Vec<TcpListener>) -> io::Result<()> {
         for (mailbox, socket) in self.mailboxes().iter().zip(sockets) {
+            let place = place.clone();
             mailbox.send(Command::Listen {
-                listener,
-                bind,
+                gate,
+                place,
                 socket,
             })?;
         }
@@ -138,9 +135,10 @@ impl Workers {
         Ok(())
     }
 
-    /// Stops accepting on one address of a listener; its sessions go on.
-    pub fn unlisten(&self, listener: ListenerId, bind: SocketAddr) -> io::Result<()> {
-        self.send_all(|| Command::Unlisten { listener, bind })
+    /// Closes sockets, after a last look into their accept queues; sessions go
+    /// on.
+    pub fn unlisten(&self, gate: GateId) -> io::Result<()> {
+        self.send_all(|| Command::Unlisten { gate })
     }
 
     /// Ends the sessions of a backend.

@@ -12,7 +12,7 @@ use tandem::pool::{
     BackendId, BackendSettings, BackendState, Board, ListenerSettings, PoolSettings, Protocol,
     Snapshot, Wanted,
 };
-use tandem::proxy::{Budget, Workers};
+use tandem::proxy::{Budget, GateId, Workers};
 use tandem::types::{Address, ConnectFailure, Name, Reason};
 
 /// Whatever takes longer hangs.
@@ -106,8 +106,8 @@ impl Plane {
         for _ in 1..plan.workers {
             sockets.push(listen::shared(front, 128).unwrap());
         }
-        let id = snapshot.load().listeners[0].door.id;
-        workers.listen(id, bind, sockets).unwrap();
+        let place = listeners[0].places().next().unwrap();
+        workers.listen(GateId(1), &place, sockets).unwrap();
         Self {
             workers,
             front,

@@ -20,6 +20,7 @@ mod kit_itself;
 mod limits;
 mod mysql;
 mod proxy_protocol;
+mod reloads;
 mod streams;
 mod web;
 
