@@ -233,7 +233,7 @@ pub struct PoolSettings {
     pub connect_budget: Duration,
     /// Silence in both directions after which a session is cut.
     pub idle_timeout: Option<Duration>,
-    /// The same, once one side has closed.
+    /// The same, once one side has closed: silence since then.
     pub half_close_timeout: Option<Duration>,
     /// TCP keepalive on both legs.
     pub keepalive: Option<Keepalive>,

@@ -117,7 +117,7 @@ pub(super) struct Session {
     pub(super) started: Moment,
     /// When the present phase began; for `Dialing`, the present try.
     pub(super) since: Moment,
-    /// When bytes last moved.
+    /// When bytes last moved, or a side closed.
     pub(super) active: Moment,
     /// When the wheel will bring this session up.
     pub(super) armed: Moment,
@@ -351,7 +351,13 @@ impl Session {
 
     fn relay(&mut self, ctx: &mut Context) -> Step {
         let before = (self.up.moved(), self.down.moved());
+        let ends = (self.up.has_ended(), self.down.has_ended());
         let step = self.pump(ctx);
+        // Who closes has said something, and the other side's time to answer
+        // begins here, however long both were quiet before.
+        if ends != (self.up.has_ended(), self.down.has_ended()) {
+            self.active = ctx.now;
+        }
         self.account(ctx, before);
         step
     }

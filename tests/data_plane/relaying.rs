@@ -242,6 +242,78 @@ fn a_half_closed_session_that_falls_silent_has_an_end() {
     assert_eq!(plane.finished(Reason::HalfCloseTimeout), 1);
 }
 
+/// Longer than the half-close limit of the two tests below, by little; their
+/// answers take much less than the limit, on a busy machine, too.
+const QUIET: Duration = Duration::from_millis(2100);
+const LIMIT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_client_that_closes_its_side_after_a_long_silence_still_gets_its_answer() {
+    let address = server(|mut stream| {
+        stream.write_all(b"hello").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        std::thread::park_timeout(ANSWER);
+        stream.write_all(b" and bye").unwrap();
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.pool.half_close_timeout = Some(LIMIT);
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    assert_eq!(read_some(&mut client, 5), "hello");
+    std::thread::park_timeout(QUIET);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), (b" and bye".to_vec(), false));
+    eventually("it ends in order", || {
+        plane.finished(Reason::ClientClosed) == 1
+    });
+}
+
+#[test]
+fn a_backend_that_closes_first_after_a_long_silence_still_hears_its_client() {
+    let (heard, hears) = channel();
+    let address = server(move |mut stream| {
+        stream.write_all(b"hello").unwrap();
+        std::thread::park_timeout(QUIET);
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        let end = stream.read_to_string(&mut rest).map_err(|it| it.kind());
+        heard.send((rest, end.err())).unwrap();
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.pool.half_close_timeout = Some(LIMIT);
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    assert_eq!(read_all(&mut client), (b"hello".to_vec(), false));
+    std::thread::park_timeout(ANSWER);
+    client.write_all(b"thanks").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let heard = hears.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(heard, ("thanks".to_owned(), None));
+    eventually("it ends in order", || {
+        plane.finished(Reason::ServerClosed) == 1
+    });
+}
+
+/// The limit is on silence, not on the answer.
+#[test]
+fn a_long_answer_after_a_half_close_is_not_cut() {
+    const PIECES: usize = 25;
+    let address = server(|mut stream| {
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        for _ in 0..PIECES {
+            stream.write_all(b".").unwrap();
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    });
+    let mut plan = Plan::new(Protocol::Tcp, &[address]);
+    plan.pool.half_close_timeout = Some(Duration::from_secs(1));
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), (vec![b'.'; PIECES], false));
+}
+
 #[test]
 fn a_slow_reader_gets_all_that_a_server_left_behind() {
     const LENGTH: usize = 400_000;
