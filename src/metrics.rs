@@ -137,6 +137,8 @@ metrics! {
         "Probes that failed.";
     PROBE_SUCCESS Counter "probe_success_total" ["pool", "backend"]
         "Probes that found the backend alive.";
+    PROXY_HEADER_ERRORS Counter "proxy_header_errors_total" ["listener", "why"]
+        "PROXY headers that were not accepted, by what was wrong with them.";
     STALE_RESOLVER Counter "stale_resolver_connections_total" []
         "Connections that came here after the name had moved away and its time to live was over.";
     START_TIME Gauge "start_time_seconds" []

@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "kernel/attributes.rs",
     "kernel/ruleset.rs",
     "metrics.rs",
+    "net/crc32c.rs",
     "net/http1.rs",
     "net/mysql/answer.rs",
     "net/mysql/greeting.rs",

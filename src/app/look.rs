@@ -17,7 +17,7 @@ use crate::status::{
     AdminStatus, BackendStatus, BindStatus, ConfigStatus, ListenerStatus, PoolStatus, ProbeStatus,
     Status,
 };
-use crate::types::{ConnectFailure, Reason};
+use crate::types::{BadHeader, ConnectFailure, Reason};
 
 /// What turns a client away at the door.
 const REJECTIONS: [Reason; 4] = [
@@ -355,6 +355,14 @@ fn listener_samples(view: &ListenerView, out: &mut Vec<Sample>) {
         let count = cells.sum(|it| it.rejected[reason as usize].get());
         let labels = [name, reason.as_str()];
         out.push(Sample::count(&metrics::LISTENER_REJECTED, &labels, count));
+    }
+    // Nobody else sends any.
+    if !view.door.listener.accept_proxy.is_empty() {
+        for why in BadHeader::ALL {
+            let count = cells.sum(|it| it.bad_headers[why as usize].get());
+            let labels = [name, why.as_str()];
+            out.push(Sample::count(&metrics::PROXY_HEADER_ERRORS, &labels, count));
+        }
     }
     let mut total = Totals::default();
     cells.iter().for_each(|it| it.duration.add_to(&mut total));

@@ -219,8 +219,11 @@ fn of_connection(it: &Connection) -> Fields {
         fields.push(("backend", text(name)));
         fields.push(("backend_addr", text(address)));
     }
+    fields.push(("reason", text(it.reason.as_str())));
+    if let Some(why) = it.why {
+        fields.push(("why", text(why)));
+    }
     fields.extend([
-        ("reason", text(it.reason.as_str())),
         ("bytes_in", number(it.bytes_in)),
         ("bytes_out", number(it.bytes_out)),
         ("queue_ms", Value::Millis(it.queue)),
@@ -261,6 +264,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_wrong_with_a_header_stands_behind_the_reason() {
+        let event = Event::Connection(Box::new(Connection {
+            id: 1,
+            listener: Name::new("web").unwrap(),
+            client: "192.0.2.1:5".parse().unwrap(),
+            proxy_src: None,
+            pool: Name::new("site").unwrap(),
+            backend: None,
+            reason: Reason::BadProxyHeader,
+            why: Some("too_short"),
+            bytes_in: 0,
+            bytes_out: 0,
+            queue: Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            duration: Duration::ZERO,
+            retries: 0,
+        }));
+        let mut out = String::new();
+        plain(Duration::ZERO, &event, &mut out);
+        assert!(
+            out.contains("reason=bad_proxy_header why=too_short "),
+            "{out}"
+        );
+    }
+
+    #[test]
     fn a_connection_line_has_its_fields_in_order() {
         let event = Event::Connection(Box::new(Connection {
             id: 0x2a,
@@ -270,6 +300,7 @@ mod tests {
             pool: Name::new("site").unwrap(),
             backend: Some((Name::new("a").unwrap(), "10.0.0.1:80".parse().unwrap())),
             reason: Reason::ClientClosed,
+            why: None,
             bytes_in: 1,
             bytes_out: 2,
             queue: Duration::ZERO,

@@ -158,6 +158,8 @@ pub struct Connection {
     pub backend: Option<(Name, SocketAddr)>,
     /// Why it ended.
     pub reason: Reason,
+    /// The same more closely, in a word, where there is more to say.
+    pub why: Option<&'static str>,
     /// Bytes from the client that the backend took.
     pub bytes_in: u64,
     /// Bytes from the backend that the client took.

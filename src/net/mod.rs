@@ -1,5 +1,6 @@
 //! Sockets and codecs; knows nothing of balancing.
 
+mod crc32c;
 pub mod defer;
 pub mod dial;
 pub mod half_open;

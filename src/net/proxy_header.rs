@@ -7,11 +7,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::types::ProxyVersion;
+use super::crc32c::crc32c;
+use crate::types::{BadHeader, ProxyVersion};
 
-/// No accepted header is longer: the fixed part of version 2 and 2 KiB of
-/// addresses and extensions.
-pub const MAX_LENGTH: usize = V2_FIXED + 2048;
+/// No header is longer: the fixed part of version 2, and as much as its length
+/// can say.
+pub const MAX_LENGTH: usize = V2_FIXED + u16::MAX as usize;
 
 /// Version 1's own bound, with its CRLF.
 const V1_MAX: usize = 107;
@@ -42,43 +43,14 @@ pub enum Parsed {
     },
 }
 
-/// Why bytes are not a PROXY header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Bad {
-    /// An address is not one, or not of the family that was announced.
-    #[error("the PROXY header has an invalid address or port")]
-    Address,
-    /// The command is neither LOCAL nor PROXY.
-    #[error("the PROXY header has an unknown command")]
-    Command,
-    /// The address family or the transport does not exist.
-    #[error("the PROXY header has an unknown address family or transport")]
-    Family,
-    /// The line of version 1 is not built as it should be.
-    #[error("the PROXY header is malformed")]
-    Malformed,
-    /// These bytes do not begin a header.
-    #[error("there is no PROXY header")]
-    Missing,
-    /// It is longer than allowed.
-    #[error("the PROXY header is too long")]
-    TooLong,
-    /// Its length has no room for the addresses it announces.
-    #[error("the PROXY header is too short for its addresses")]
-    TooShort,
-    /// The version is neither 1 nor 2.
-    #[error("the PROXY header has an unknown version")]
-    Version,
-}
-
 /// Reads the header at the start of `bytes`.
-pub fn parse(bytes: &[u8]) -> Result<Parsed, Bad> {
+pub fn parse(bytes: &[u8]) -> Result<Parsed, BadHeader> {
     if begins_like(bytes, V2_SIGNATURE) {
         parse_v2(bytes)
     } else if begins_like(bytes, V1_START) {
         parse_v1(bytes)
     } else {
-        Err(Bad::Missing)
+        Err(BadHeader::Missing)
     }
 }
 
@@ -110,24 +82,26 @@ fn begins_like(bytes: &[u8], start: &[u8]) -> bool {
     bytes.iter().zip(start).all(|(a, b)| a == b)
 }
 
-fn parse_v1(bytes: &[u8]) -> Result<Parsed, Bad> {
+fn parse_v1(bytes: &[u8]) -> Result<Parsed, BadHeader> {
     let seen = &bytes[..bytes.len().min(V1_MAX)];
     let Some(newline) = seen.iter().position(|&b| b == b'\n') else {
         return if seen.len() == V1_MAX {
-            Err(Bad::TooLong)
+            Err(BadHeader::TooLong)
         } else {
             Ok(Parsed::Incomplete)
         };
     };
-    let line = seen[..newline].strip_suffix(b"\r").ok_or(Bad::Malformed)?;
-    let line = std::str::from_utf8(line).map_err(|_| Bad::Malformed)?;
+    let line = seen[..newline]
+        .strip_suffix(b"\r")
+        .ok_or(BadHeader::Malformed)?;
+    let line = std::str::from_utf8(line).map_err(|_| BadHeader::Malformed)?;
     let mut fields = line.split(' ').skip(1);
     let header = match fields.next() {
         // Whatever follows is to be ignored.
         Some("UNKNOWN") => Header::default(),
         Some("TCP4") => v1_addresses::<Ipv4Addr>(fields)?,
         Some("TCP6") => v1_addresses::<Ipv6Addr>(fields)?,
-        Some(_) | None => return Err(Bad::Family),
+        Some(_) | None => return Err(BadHeader::Family),
     };
     Ok(Parsed::Done {
         header,
@@ -137,14 +111,14 @@ fn parse_v1(bytes: &[u8]) -> Result<Parsed, Bad> {
 
 fn v1_addresses<'a, Ip: std::str::FromStr + Into<IpAddr>>(
     mut fields: impl Iterator<Item = &'a str>,
-) -> Result<Header, Bad> {
-    let mut next = || fields.next().ok_or(Bad::Malformed);
+) -> Result<Header, BadHeader> {
+    let mut next = || fields.next().ok_or(BadHeader::Malformed);
     let (source, destination) = (next()?, next()?);
     let (source_port, destination_port) = (next()?, next()?);
     if fields.next().is_some() {
-        return Err(Bad::Malformed);
+        return Err(BadHeader::Malformed);
     }
-    let ip = |text: &str| text.parse::<Ip>().map_err(|_| Bad::Address);
+    let ip = |text: &str| text.parse::<Ip>().map_err(|_| BadHeader::Address);
     Ok(Header {
         source: Some(SocketAddr::new(ip(source)?.into(), v1_port(source_port)?)),
         destination: Some(SocketAddr::new(
@@ -155,54 +129,50 @@ fn v1_addresses<'a, Ip: std::str::FromStr + Into<IpAddr>>(
 }
 
 /// Decimal digits without a sign or a leading zero.
-fn v1_port(text: &str) -> Result<u16, Bad> {
+fn v1_port(text: &str) -> Result<u16, BadHeader> {
     let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if !plain {
-        return Err(Bad::Address);
+        return Err(BadHeader::Address);
     }
-    text.parse().map_err(|_| Bad::Address)
+    text.parse().map_err(|_| BadHeader::Address)
 }
 
-fn parse_v2(bytes: &[u8]) -> Result<Parsed, Bad> {
+fn parse_v2(bytes: &[u8]) -> Result<Parsed, BadHeader> {
     // Each byte is judged as soon as it is here: nobody waits for the rest of
     // a header that cannot become valid.
     let Some(&version_command) = bytes.get(12) else {
         return Ok(Parsed::Incomplete);
     };
     if version_command >> 4 != 2 {
-        return Err(Bad::Version);
+        return Err(BadHeader::Version);
     }
     let local = match version_command & 0x0f {
         0 => true,
         1 => false,
-        _ => return Err(Bad::Command),
+        _ => return Err(BadHeader::Command),
     };
     let Some(&family) = bytes.get(13) else {
         return Ok(Parsed::Incomplete);
     };
     // LOCAL: the family is to be ignored.
     if !local && (family >> 4 > 3 || family & 0x0f > 2) {
-        return Err(Bad::Family);
+        return Err(BadHeader::Family);
     }
     let Some(rest) = bytes.get(14..16) else {
         return Ok(Parsed::Incomplete);
     };
     let length = V2_FIXED + usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-    if length > MAX_LENGTH {
-        return Err(Bad::TooLong);
-    }
-    let needed = match family >> 4 {
-        1 => 12,
-        2 => 36,
-        3 => 216,
-        _ => 0,
-    };
+    let needed = address_length(family);
     if !local && length < V2_FIXED + needed {
-        return Err(Bad::TooShort);
+        return Err(BadHeader::TooShort);
     }
     let Some(payload) = bytes.get(V2_FIXED..length) else {
         return Ok(Parsed::Incomplete);
     };
+    let whole = bytes.get(..length).unwrap_or_default();
+    if !has_right_checksum(whole, V2_FIXED + address_length(family)) {
+        return Err(BadHeader::Checksum);
+    }
     let header = match family {
         _ if local => Header::default(),
         // A stream over IPv4 or IPv6; nothing else names a TCP client.
@@ -211,6 +181,38 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, Bad> {
         _ => Header::default(),
     };
     Ok(Parsed::Done { header, length })
+}
+
+/// What the addresses of a family take.
+const fn address_length(family: u8) -> usize {
+    match family >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        _ => 0,
+    }
+}
+
+/// Whether the whole header has the CRC32c that it carries, if it carries one:
+/// who knows the extension must check it. The other extensions begin at `at`,
+/// and are not looked into.
+fn has_right_checksum(header: &[u8], mut at: usize) -> bool {
+    const CRC32C: u8 = 0x03;
+    while let Some(&[kind, high, low]) = header.get(at..at + 3) {
+        let value = at + 3;
+        let end = value + usize::from(u16::from_be_bytes([high, low]));
+        let Some(found) = header.get(value..end) else {
+            // It runs past the header: not followed.
+            return true;
+        };
+        if kind == CRC32C {
+            // Computed with zeros in its own place.
+            let sum = crc32c(&[&header[..value], &[0; 4], &header[end..]]);
+            return found == sum.to_be_bytes();
+        }
+        at = end;
+    }
+    true
 }
 
 /// The two addresses and two ports at the start of `payload`, whose length has
@@ -294,7 +296,7 @@ mod tests {
 
     use super::*;
 
-    fn done(source: &str, destination: &str, length: usize) -> Result<Parsed, Bad> {
+    fn done(source: &str, destination: &str, length: usize) -> Result<Parsed, BadHeader> {
         Ok(Parsed::Done {
             header: Header {
                 source: Some(source.parse().unwrap()),
@@ -304,7 +306,7 @@ mod tests {
         })
     }
 
-    fn nobody(length: usize) -> Result<Parsed, Bad> {
+    fn nobody(length: usize) -> Result<Parsed, BadHeader> {
         Ok(Parsed::Done {
             header: Header::default(),
             length,
@@ -336,27 +338,42 @@ mod tests {
     #[test]
     fn version_1_refuses_what_two_programs_could_read_differently() {
         for (line, why) in [
-            ("PROXY TCP4 999.0.2.1 192.0.2.2 1 2\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.01 192.0.2.2 1 2\r\n", Bad::Address),
-            ("PROXY TCP4 ::1 ::1 1 2\r\n", Bad::Address),
-            ("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 \r\n", Bad::Address),
-            ("PROXY TCP4  192.0.2.1 192.0.2.2 1\r\n", Bad::Address),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n", Bad::Malformed),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n", Bad::Malformed),
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n", Bad::Malformed),
-            ("PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n", Bad::Family),
-            ("PROXY \r\n", Bad::Family),
-            ("GET / HTTP/1.1\r\n", Bad::Missing),
-            ("PROXYTCP4", Bad::Missing),
+            ("PROXY TCP4 999.0.2.1 192.0.2.2 1 2\r\n", BadHeader::Address),
+            (
+                "PROXY TCP4 192.0.2.01 192.0.2.2 1 2\r\n",
+                BadHeader::Address,
+            ),
+            ("PROXY TCP4 ::1 ::1 1 2\r\n", BadHeader::Address),
+            ("PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n", BadHeader::Address),
+            (
+                "PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n",
+                BadHeader::Address,
+            ),
+            (
+                "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
+                BadHeader::Address,
+            ),
+            (
+                "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
+                BadHeader::Address,
+            ),
+            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 \r\n", BadHeader::Address),
+            ("PROXY TCP4  192.0.2.1 192.0.2.2 1\r\n", BadHeader::Address),
+            (
+                "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n",
+                BadHeader::Malformed,
+            ),
+            ("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n", BadHeader::Malformed),
+            ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n", BadHeader::Malformed),
+            ("PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n", BadHeader::Family),
+            ("PROXY \r\n", BadHeader::Family),
+            ("GET / HTTP/1.1\r\n", BadHeader::Missing),
+            ("PROXYTCP4", BadHeader::Missing),
         ] {
             assert_eq!(parse(line.as_bytes()), Err(why), "{line:?}");
         }
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX));
-        assert_eq!(parse(long.as_bytes()), Err(Bad::TooLong));
+        assert_eq!(parse(long.as_bytes()), Err(BadHeader::TooLong));
         let longest = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX - 16));
         assert_eq!(parse(longest.as_bytes()), nobody(V1_MAX));
     }
@@ -391,24 +408,50 @@ mod tests {
     #[test]
     fn version_2_refuses_what_it_does_not_know() {
         for (header, why) in [
-            (v2(0x11, 0x11, &[0; 12]), Bad::Version),
-            (v2(0x31, 0x11, &[0; 12]), Bad::Version),
-            (v2(0x22, 0x11, &[0; 12]), Bad::Command),
-            (v2(0x21, 0x41, &[0; 12]), Bad::Family),
-            (v2(0x21, 0x13, &[0; 12]), Bad::Family),
-            (v2(0x21, 0x11, &[0; 11]), Bad::TooShort),
-            (v2(0x21, 0x21, &[0; 35]), Bad::TooShort),
-            (v2(0x21, 0x31, &[0; 215]), Bad::TooShort),
-            (v2(0x21, 0x11, &[0; 2049]), Bad::TooLong),
-            (v2(0x20, 0x00, &[0; 2049]), Bad::TooLong),
+            (v2(0x11, 0x11, &[0; 12]), BadHeader::Version),
+            (v2(0x31, 0x11, &[0; 12]), BadHeader::Version),
+            (v2(0x22, 0x11, &[0; 12]), BadHeader::Command),
+            (v2(0x21, 0x41, &[0; 12]), BadHeader::Family),
+            (v2(0x21, 0x13, &[0; 12]), BadHeader::Family),
+            (v2(0x21, 0x11, &[0; 11]), BadHeader::TooShort),
+            (v2(0x21, 0x21, &[0; 35]), BadHeader::TooShort),
+            (v2(0x21, 0x31, &[0; 215]), BadHeader::TooShort),
         ] {
             assert_eq!(parse(&header), Err(why));
             // And no later than with the 16th byte.
             assert_eq!(parse(&header[..16]), Err(why));
         }
-        assert_eq!(parse(&v2(0x21, 0x11, &[0; 2048])).unwrap(), {
-            done("0.0.0.0:0", "0.0.0.0:0", MAX_LENGTH).unwrap()
-        });
+    }
+
+    #[test]
+    fn version_2_may_be_as_long_as_its_length_can_say() {
+        let longest = v2(0x21, 0x11, &[0; 65_535]);
+        assert_eq!(longest.len(), MAX_LENGTH);
+        assert_eq!(parse(&longest), done("0.0.0.0:0", "0.0.0.0:0", MAX_LENGTH));
+        assert_eq!(parse(&longest[..MAX_LENGTH - 1]), Ok(Parsed::Incomplete));
+    }
+
+    #[test]
+    fn a_checksum_is_checked_where_there_is_one() {
+        let mut payload = vec![192, 0, 2, 1, 198, 51, 100, 2, 0x0f, 0xa0, 0, 80];
+        // An extension before it, one after it.
+        payload.extend([0x04, 0, 2, 9, 9, 0x03, 0, 4, 0, 0, 0, 0, 0x04, 0, 1, 9]);
+        let mut header = v2(0x21, 0x11, &payload);
+        let sum = crc32c(&[&header]);
+        header[36..40].copy_from_slice(&sum.to_be_bytes());
+        let length = header.len();
+        assert_eq!(
+            parse(&header),
+            done("192.0.2.1:4000", "198.51.100.2:80", length)
+        );
+        for at in [17, 32, 39, 43] {
+            let mut wrong = header.clone();
+            wrong[at] ^= 1;
+            assert_eq!(parse(&wrong), Err(BadHeader::Checksum), "byte {at}");
+        }
+        // Two bytes are no CRC32c.
+        let short = v2(0x20, 0, &[0x03, 0, 2, 0, 0]);
+        assert_eq!(parse(&short), Err(BadHeader::Checksum));
     }
 
     #[test]

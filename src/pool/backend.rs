@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::counters::{Cell, Histogram, PerWorker};
 use crate::clock::Moment;
-use crate::types::{ConnectFailure, Name, Reason};
+use crate::types::{BadHeader, ConnectFailure, Name, Reason};
 
 /// Which backend, for the life of the process. A backend that keeps its pool,
 /// name and address over a reload keeps its number.
@@ -207,6 +207,8 @@ pub struct ListenerCells {
     pub finished: [Cell; Reason::ALL.len()],
     /// Connections turned away at the door, by [`Reason`].
     pub rejected: [Cell; Reason::ALL.len()],
+    /// PROXY headers that were not accepted, by [`BadHeader`].
+    pub bad_headers: [Cell; BadHeader::ALL.len()],
 }
 
 impl ListenerLive {

@@ -7,21 +7,24 @@ use std::time::Duration;
 use super::refuse::Refusal;
 use super::session::Session;
 use crate::clock::Moment;
-use crate::net::proxy_header::Header;
 use crate::pool::BackendId;
-use crate::types::ConnectFailure;
+use crate::types::{BadHeader, ConnectFailure};
 
 /// What few sessions need.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     /// What of the client's PROXY header has come.
     pub(super) header: Vec<u8>,
+    /// How much of that counts towards what all headers together may take.
+    pub(super) header_held: usize,
+    /// What was wrong with it.
+    pub(super) bad_header: Option<BadHeader>,
     /// The client, where the peer is not, or is more than an address and a
     /// port.
-    source: Option<SocketAddr>,
+    pub(super) source: Option<SocketAddr>,
     peer: Option<SocketAddr>,
     /// The address that the client connected to, if a PROXY header said so.
-    destination: Option<SocketAddr>,
+    pub(super) destination: Option<SocketAddr>,
     /// Backends that were tried in vain.
     pub(super) tried: Vec<BackendId>,
     pub(super) failure: Option<ConnectFailure>,
@@ -57,14 +60,6 @@ impl Session {
     pub(super) fn source(&self) -> SocketAddr {
         let named = self.aside.as_ref().and_then(|it| it.source);
         named.unwrap_or_else(|| self.peer())
-    }
-
-    /// A PROXY header has named the client.
-    pub(super) fn note_header(&mut self, header: &Header) {
-        let aside = self.aside.get_or_insert_default();
-        aside.header = Vec::new();
-        aside.source = header.source;
-        aside.destination = header.destination;
     }
 
     /// The address that the client connected to, if a PROXY header said so.

@@ -1,7 +1,7 @@
 //! What a worker's sessions share with each other, and with other workers.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     /// Sessions that ended because the process did.
     pub(super) cut: AtomicU64,
     pub(super) sources: Sources,
+    /// Bytes that PROXY headers take which are not whole yet.
+    pub(super) headers: AtomicUsize,
     pub(super) on_refused: OnRefused,
     pub(super) sink: Sink,
     pub(super) mailboxes: OnceLock<Vec<Mailbox>>,

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::session::{Leg, Phase, Session};
 use crate::event::{Connection, Event};
 use crate::net::tune;
-use crate::types::Reason;
+use crate::types::{BadHeader, Reason};
 
 impl Session {
     /// Ends the session.
@@ -16,6 +16,7 @@ impl Session {
         for direction in [&mut self.up, &mut self.down] {
             direction.give_up(&mut ctx.tools.pipes);
         }
+        self.let_go_of_header(ctx);
         self.leave_queue(ctx);
         self.leave_backend(ctx);
         if matches!(self.phase, Phase::Refusing) {
@@ -42,6 +43,7 @@ impl Session {
             pool: self.door.pool.name.clone(),
             backend: backend.map(|backend| (backend.name.clone(), backend.address)),
             reason,
+            why: self.header_fault().map(BadHeader::as_str),
             bytes_in: self.up.moved(),
             bytes_out: self.down.moved(),
             queue: self.queued(),

@@ -14,6 +14,7 @@ mod context;
 mod deadline;
 mod finish;
 mod first;
+mod header;
 mod mailbox;
 mod refuse;
 mod session;

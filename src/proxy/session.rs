@@ -15,11 +15,10 @@ use super::compact::{Peer, Took};
 use super::context::Context;
 use super::slab::Key;
 use crate::clock::Moment;
-use crate::net::proxy_header::{self, Parsed};
 use crate::net::tune;
 use crate::pool::{Backend, BackendId, Door};
 use crate::relay::{Direction, Ends, Ready, Turn};
-use crate::types::Reason;
+use crate::types::{BadHeader, Reason};
 
 /// Bytes that one direction may move before others have their turn.
 const TURN_BYTES: usize = 1 << 20;
@@ -237,7 +236,7 @@ impl Session {
         }
         match self.phase {
             Phase::Entering => Step::Stay,
-            Phase::Header => self.bad_header(ctx),
+            Phase::Header => self.bad_header(ctx, BadHeader::Late),
             Phase::Silent => Step::End(Reason::Idle),
             Phase::Queued => self.give_up(ctx, Reason::Limit),
             Phase::Dialing => self.dial_timed_out(ctx),
@@ -311,42 +310,6 @@ impl Session {
         if let (Some(limit), Some(server)) = (pool.tcp_user_timeout, &self.server) {
             let _unprotected = tune::user_timeout(&server.stream, limit);
         }
-    }
-
-    fn read_header(&mut self, ctx: &mut Context) -> Step {
-        use std::io::{ErrorKind, Read};
-        let seen = &mut self.aside.get_or_insert_default().header;
-        while self.client.ready.read {
-            let room = proxy_header::MAX_LENGTH.saturating_sub(seen.len()).max(1);
-            let room = room.min(ctx.tools.scratch.len());
-            match self.client.stream.read(&mut ctx.tools.scratch[..room]) {
-                Ok(0) => return self.bad_header(ctx),
-                Ok(got) => seen.extend_from_slice(&ctx.tools.scratch[..got]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.client.ready.read = false;
-                    break;
-                }
-                Err(_) => return Step::End(Reason::ClientReset),
-            }
-            match proxy_header::parse(seen) {
-                Ok(Parsed::Incomplete) => {}
-                Ok(Parsed::Done { header, length }) => {
-                    let early = seen.split_off(length);
-                    self.up.prefix(&early);
-                    self.note_header(&header);
-                    self.phase = Phase::Entering;
-                    return self.enter(ctx);
-                }
-                Err(_) => return self.bad_header(ctx),
-            }
-        }
-        Step::Stay
-    }
-
-    fn bad_header(&self, ctx: &Context) -> Step {
-        ctx.count_rejected(&self.door, Reason::BadProxyHeader);
-        Step::End(Reason::BadProxyHeader)
     }
 
     fn relay(&mut self, ctx: &mut Context) -> Step {

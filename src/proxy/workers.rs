@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -52,6 +52,7 @@ impl Workers {
             log_connections: AtomicBool::new(true),
             cut: AtomicU64::new(0),
             sources: Sources::default(),
+            headers: AtomicUsize::new(0),
             on_refused,
             sink,
             mailboxes: OnceLock::new(),

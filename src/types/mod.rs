@@ -1,6 +1,7 @@
 //! The words that cross module borders: values that cannot be wrong.
 
 mod address;
+mod bad_header;
 mod blame;
 mod claim;
 mod fqdn;
@@ -11,6 +12,7 @@ mod secret;
 mod weight;
 
 pub use address::{Address, AddressError};
+pub use bad_header::BadHeader;
 pub use blame::OwnFault;
 pub use claim::{Claim, Registered, Term};
 pub use fqdn::{Fqdn, FqdnError};

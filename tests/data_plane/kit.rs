@@ -13,7 +13,7 @@ use tandem::pool::{
     Snapshot, Wanted,
 };
 use tandem::proxy::{Budget, GateId, Workers};
-use tandem::types::{Address, ConnectFailure, Name, Reason};
+use tandem::types::{Address, BadHeader, ConnectFailure, Name, Reason};
 
 /// Whatever takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,6 +142,12 @@ impl Plane {
         let snapshot = self.snapshot.load();
         let cells = &snapshot.listeners[0].door.live.cells;
         cells.sum(|it| it.rejected[reason as usize].get())
+    }
+
+    pub fn bad_headers(&self, why: BadHeader) -> u64 {
+        let snapshot = self.snapshot.load();
+        let cells = &snapshot.listeners[0].door.live.cells;
+        cells.sum(|it| it.bad_headers[why as usize].get())
     }
 
     pub fn open(&self) -> u32 {

@@ -1,12 +1,13 @@
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tandem::net::proxy_header::{self, Parsed};
 use tandem::pool::{Protocol, ProxyVersion};
-use tandem::types::Reason;
+use tandem::types::{BadHeader, Reason};
 
-use super::kit::{PATIENCE, Plan, Plane, echo, read_all, read_some, server};
+use super::kit::{PATIENCE, Plan, Plane, echo, eventually, read_all, read_some, server};
 
 fn accepting() -> Plan {
     let mut plan = Plan::new(Protocol::Tcp, &[echo()]);
@@ -43,6 +44,115 @@ fn a_bad_or_late_header_is_refused_and_counted() {
     assert_eq!(read_all(&mut silent), (vec![], true));
     assert_eq!(plane.rejected(Reason::BadProxyHeader), 2);
     assert_eq!(plane.finished(Reason::BadProxyHeader), 2);
+}
+
+/// A version 2 header for an IPv4 client, with an extension that makes what
+/// follows the fixed part `length` bytes long.
+fn v2(length: u16) -> Vec<u8> {
+    let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+    bytes.extend(length.to_be_bytes());
+    bytes.extend([192, 0, 2, 1, 198, 51, 100, 2, 0x0f, 0xa0, 0, 80]);
+    // A client's certificate, as HAProxy sends it (PP2_TYPE_SSL).
+    bytes.push(0x20);
+    bytes.extend((length - 15).to_be_bytes());
+    bytes.resize(16 + usize::from(length), b'c');
+    bytes
+}
+
+#[test]
+fn a_header_may_carry_a_clients_certificate_and_all_that_its_length_can_say() {
+    let mut plan = accepting();
+    plan.listener.proxy_header_timeout = PATIENCE;
+    let plane = Plane::start(plan);
+    for length in [2_600, 4_096, u16::MAX] {
+        let bytes = [v2(length), b"early".to_vec()].concat();
+        for piece in [bytes.len(), 1_000] {
+            let mut client = plane.connect();
+            client.set_nodelay(true).unwrap();
+            for piece in bytes.chunks(piece) {
+                client.write_all(piece).unwrap();
+            }
+            assert_eq!(read_some(&mut client, 5), "early", "{length}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_header_is_counted_by_its_name() {
+    let plane = Plane::start(accepting());
+    let with = |at: usize, byte: u8| {
+        let mut bytes = v2(20);
+        bytes[at] = byte;
+        bytes
+    };
+    let line = |line: &str| line.as_bytes().to_vec();
+    let mut checksum = v2(19);
+    checksum[28..31].copy_from_slice(&[3, 0, 4]);
+    let inputs = [
+        (
+            BadHeader::Address,
+            line("PROXY TCP4 999.0.2.1 1.2.3.4 1 2\r\n"),
+        ),
+        (BadHeader::Checksum, checksum),
+        (BadHeader::Command, with(12, 0x22)),
+        (BadHeader::Family, with(13, 0x41)),
+        (BadHeader::Malformed, line("PROXY TCP4 1.2.3.4\r\n")),
+        (BadHeader::Missing, line("GET / HTTP/1.1\r\n")),
+        (BadHeader::TooLong, line(&"PROXY UNKNOWN ".repeat(8))),
+        (BadHeader::TooShort, with(15, 11)),
+        (BadHeader::Version, with(12, 0x11)),
+        (BadHeader::Late, line("PROXY TCP4 1")),
+    ];
+    for (why, bytes) in &inputs {
+        let mut client = plane.connect();
+        client.write_all(bytes).unwrap();
+        assert_eq!(read_all(&mut client), (vec![], true), "{why:?}");
+        assert_eq!(plane.bad_headers(*why), 1, "{why:?}");
+    }
+    let mut client = plane.connect();
+    client.write_all(b"PROXY").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), (vec![], true));
+    assert_eq!(plane.bad_headers(BadHeader::Cut), 1);
+    let all = inputs.len() as u64 + 1;
+    assert_eq!(plane.finished(Reason::BadProxyHeader), all);
+    assert_eq!(plane.rejected(Reason::BadProxyHeader), all);
+}
+
+/// Whoever sends headers and never ends them holds 64 MiB and no more.
+#[test]
+fn unfinished_headers_have_a_bound_together_and_give_it_back() {
+    const CLIENTS: usize = 1_300;
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let more = rustix::process::Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, more).unwrap();
+    let mut plan = accepting();
+    plan.listener.proxy_header_timeout = 6 * PATIENCE;
+    let plane = Plane::start(plan);
+    let bytes = v2(u16::MAX);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = plane.connect();
+            // Who is refused already is reset.
+            let _refused = client.write_all(&bytes[..60_000]);
+            client
+        })
+        .collect();
+    eventually("some are refused", || plane.rejected(Reason::Limit) > 0);
+    let refused = plane.bad_headers(BadHeader::NoRoom);
+    assert_eq!(refused, plane.finished(Reason::Limit));
+    drop(clients);
+    eventually("the others have gone", || plane.open() == 0);
+    let mut client = plane.connect();
+    let (start, rest) = bytes.split_at(60_000);
+    client.write_all(start).unwrap();
+    std::thread::park_timeout(Duration::from_millis(50));
+    client.write_all(rest).unwrap();
+    client.write_all(b"x").unwrap();
+    assert_eq!(read_some(&mut client, 1), "x");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The PROXY header before a connection's first byte, in both versions.
 
-use tandem::net::proxy_header::{Bad, Header, MAX_LENGTH, Parsed, encode, encode_local, parse};
-use tandem::types::ProxyVersion;
+use tandem::net::proxy_header::{Header, MAX_LENGTH, Parsed, encode, encode_local, parse};
+use tandem::types::{BadHeader, ProxyVersion};
 
 /// Where every prefix is tried.
 const CLOSELY: usize = 128;
@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
         assert_ne!(whole, Ok(Parsed::Incomplete), "nobody waits for ever");
     }
     // A verdict stands, however the bytes arrive.
-    let mut verdict: Option<Result<Parsed, Bad>> = None;
+    let mut verdict: Option<Result<Parsed, BadHeader>> = None;
     for end in (0..data.len().min(CLOSELY)).chain([data.len()]) {
         let now = parse(&data[..end]);
         match verdict {
