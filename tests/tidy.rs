@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "proxy/deadline.rs",
     "proxy/slab.rs",
     "types/blame.rs",
+    "types/plain.rs",
 ];
 
 /// What a pure file never says.
@@ -265,6 +266,27 @@ fn unsafe_stays_where_it_is_named() {
 
 fn is_unsafe(line: &str) -> bool {
     line.contains("unsafe ") || line.contains("allow(unsafe_code)")
+}
+
+/// An IPv4 address in IPv6 form is the same host: whoever compares addresses
+/// gets them from the few functions that know it.
+#[test]
+fn one_place_knows_both_spellings_of_an_address() {
+    let mut problems = Vec::new();
+    for (file, text) in sources() {
+        for (at, line) in code(&text).filter(|_| !is_test(&file)) {
+            let unfolds = ["to_canonical", "to_ipv4_mapped"];
+            let is_other = file != "types/plain.rs" && unfolds.iter().any(|it| line.contains(it));
+            let reads = ["parse::<IpAddr>", "parse::<SocketAddr>", "parse::<IpNet>"];
+            let is_config = file.starts_with("config/") && file != "config/scalar.rs";
+            if is_other || is_config && reads.iter().any(|it| line.contains(it)) {
+                problems.push(format!(
+                    "src/{file}:{at}: use plain(), or scalar's ip(), socket()"
+                ));
+            }
+        }
+    }
+    report(&problems);
 }
 
 #[test]

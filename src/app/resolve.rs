@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::pool::{PoolSettings, Wanted};
-use crate::types::{Address, Name};
+use crate::types::{Address, Name, plain_socket};
 
 /// How often host names are looked up again. getaddrinfo(3) tells no TTL.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -111,7 +111,7 @@ async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         Err(_elapsed) => Err(format!("{host}: no answer within {} s", TIMEOUT.as_secs())),
         Ok(Err(error)) => Err(format!("{host}: {error}")),
         Ok(Ok(found)) => {
-            let found: Vec<SocketAddr> = found.collect();
+            let found: Vec<SocketAddr> = found.map(plain_socket).collect();
             if found.is_empty() {
                 Err(format!("{host}: no address"))
             } else {

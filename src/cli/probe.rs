@@ -10,7 +10,7 @@ use crate::health::{
     HttpProbe, MysqlLogin, MysqlProbe, Outcome, Probe, ProbeKind, ProbeSettings, Target, Timing,
     Tls,
 };
-use crate::types::{Address, Name, ProxyVersion, Secret};
+use crate::types::{Address, Name, ProxyVersion, Secret, plain_socket};
 
 pub(super) fn probe(args: &ProbeArgs) -> Exit {
     let address = match Address::parse(&args.address) {
@@ -126,6 +126,7 @@ fn resolve(address: &Address) -> Result<SocketAddr, String> {
             .to_socket_addrs()
             .map_err(|error| format!("{host}: {error}"))?
             .next()
+            .map(plain_socket)
             .ok_or_else(|| format!("{host}: no address")),
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::types::{plain, plain_network, plain_socket};
+
 /// Why a text is not a value, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
@@ -175,12 +177,22 @@ pub(super) fn nearest<'a>(
         .map(|(_, it)| it)
 }
 
+/// An address, in the one spelling that all else is compared with.
+pub(super) fn ip(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(plain)
+}
+
+/// The same with a port.
+pub(super) fn socket(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().map(plain_socket)
+}
+
 /// A network, or an address that stands for itself.
 pub(super) fn network(text: &str) -> Parsed<IpNet> {
-    if let Ok(address) = text.parse::<IpAddr>() {
+    if let Some(address) = ip(text) {
         return Ok(IpNet::from(address));
     }
-    match text.parse::<IpNet>() {
+    match text.parse::<IpNet>().map(plain_network) {
         Ok(network) if network.trunc() == network => Ok(network),
         Ok(network) => wrong(
             format!("{text:?} has bits behind its mask"),
@@ -203,7 +215,7 @@ pub(super) fn bind(text: &str) -> Parsed<Vec<SocketAddr>> {
             SocketAddr::from(([0; 16], port)),
         ]);
     }
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Some(address) = socket(text) {
         return Ok(vec![address]);
     }
     let hint = match text.parse::<IpAddr>() {
@@ -255,6 +267,14 @@ mod tests {
         assert_eq!(nearest("randm", words.into_iter()), Some("random"));
         assert_eq!(nearest("leats", words.into_iter()), Some("least"));
         assert_eq!(nearest("xyz", words.into_iter()), None);
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_form_is_an_ipv4_address() {
+        assert_eq!(network("::ffff:127.0.0.1"), network("127.0.0.1"));
+        assert_eq!(network("::ffff:10.0.0.0/104"), network("10.0.0.0/8"));
+        assert_eq!(bind("[::ffff:127.0.0.1]:80"), bind("127.0.0.1:80"));
+        assert!(network("::ffff:10.0.0.1/104").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::clock::{Moment, Seed};
+use crate::types::plain;
 
 /// Networks that are remembered: a megabyte at the most, whatever comes in.
 const SLOTS: usize = 16_384;
@@ -125,7 +126,7 @@ impl Limiter {
 /// The network that stands for one user: what an attacker with one machine
 /// can easily vary does not count.
 pub(super) fn prefix(source: IpAddr) -> u128 {
-    match source.to_canonical() {
+    match plain(source) {
         IpAddr::V4(ip) => u128::from(u32::from(ip) >> 8),
         // The low bits keep an IPv6 network apart from every IPv4 network.
         IpAddr::V6(ip) => u128::from(ip) >> 72 << 72 | 1 << 64,

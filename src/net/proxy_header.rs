@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::crc32c::crc32c;
-use crate::types::{BadHeader, ProxyVersion};
+use crate::types::{BadHeader, ProxyVersion, plain, plain_socket};
 
 /// No header is longer: the fixed part of version 2, and as much as its length
 /// can say.
@@ -120,12 +120,15 @@ fn v1_addresses<'a, Ip: std::str::FromStr + Into<IpAddr>>(
     }
     let ip = |text: &str| text.parse::<Ip>().map_err(|_| BadHeader::Address);
     Ok(Header {
-        source: Some(SocketAddr::new(ip(source)?.into(), v1_port(source_port)?)),
-        destination: Some(SocketAddr::new(
-            ip(destination)?.into(),
-            v1_port(destination_port)?,
-        )),
+        source: Some(socket(ip(source)?.into(), v1_port(source_port)?)),
+        destination: Some(socket(ip(destination)?.into(), v1_port(destination_port)?)),
     })
+}
+
+/// An address of a header: in IPv6 form it is still the IPv4 client that
+/// `deny` and `max_per_source` know.
+fn socket(ip: IpAddr, port: u16) -> SocketAddr {
+    plain_socket(SocketAddr::new(ip, port))
 }
 
 /// Decimal digits without a sign or a leading zero.
@@ -221,17 +224,14 @@ fn v2_addresses<const N: usize>(payload: &[u8]) -> Header
 where
     IpAddr: From<[u8; N]>,
 {
-    let socket = |ip: usize, port: usize| {
+    let at = |ip: usize, port: usize| {
         let ip = payload.get(ip..ip + N)?.first_chunk::<N>()?;
         let port = payload.get(port..port + 2)?.first_chunk::<2>()?;
-        Some(SocketAddr::new(
-            IpAddr::from(*ip),
-            u16::from_be_bytes(*port),
-        ))
+        Some(socket(IpAddr::from(*ip), u16::from_be_bytes(*port)))
     };
     Header {
-        source: socket(0, 2 * N),
-        destination: socket(N, 2 * N + 2),
+        source: at(0, 2 * N),
+        destination: at(N, 2 * N + 2),
     }
 }
 
@@ -245,7 +245,7 @@ enum Ips {
 impl Ips {
     fn of(source: IpAddr, destination: IpAddr) -> Self {
         // A listener on [::] reports IPv4 clients as mapped addresses.
-        match (source.to_canonical(), destination.to_canonical()) {
+        match (plain(source), plain(destination)) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Self::V4(source, destination),
             (source, destination) => Self::V6(mapped(source), mapped(destination)),
         }
@@ -463,7 +463,7 @@ mod tests {
             let mixed = encode(version, v4, v6);
             assert_eq!(
                 parse(&mixed),
-                done("[::ffff:192.0.2.1]:1", "[2001:db8::1]:2", mixed.len())
+                done("192.0.2.1:1", "[2001:db8::1]:2", mixed.len())
             );
             let same = encode(version, mapped, v4);
             assert_eq!(parse(&same), done("192.0.2.1:1", "192.0.2.1:1", same.len()));

@@ -10,7 +10,7 @@ use super::backend::BackendId;
 use super::settings::Policy;
 use super::snapshot::{BackendView, PoolView, Tier};
 use crate::clock::Moment;
-use crate::types::Name;
+use crate::types::{Name, plain};
 
 /// What a pick found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,7 +239,7 @@ fn load(view: &BackendView) -> u64 {
 /// The client's address as a number that is the same on every node. An IPv4
 /// address in IPv6 form counts as IPv4.
 fn hash_client(client: IpAddr) -> u64 {
-    match client.to_canonical() {
+    match plain(client) {
         IpAddr::V4(v4) => fnv1a(&v4.octets()),
         IpAddr::V6(v6) => fnv1a(&v6.octets()),
     }

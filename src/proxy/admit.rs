@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::pool::ListenerSettings;
+use crate::types::plain;
 
 /// Whether a client at `source` may use the listener: not denied, and allowed
 /// if there is a list of the allowed.
@@ -18,7 +19,7 @@ pub(super) fn sends_header(listener: &ListenerSettings, peer: IpAddr) -> bool {
 }
 
 fn is_in(networks: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
+    let address = plain(address);
     networks.iter().any(|network| network.contains(&address))
 }
 

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::types::plain_socket;
+
 /// An address and a port: a `SocketAddr` has room for flow labels and scopes,
 /// too.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,7 @@ pub(super) struct Peer {
 impl Peer {
     /// The short form of `address`, and `address` if that leaves something out.
     pub(super) fn of(address: SocketAddr) -> (Self, Option<SocketAddr>) {
+        let address = plain_socket(address);
         let short = Self {
             ip: address.ip(),
             port: address.port(),

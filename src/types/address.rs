@@ -1,6 +1,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::plain;
+
 /// Where a backend is: a socket address, or a host name and a port that the
 /// control plane resolves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +59,7 @@ impl Address {
                 (IpAddr::V6(_), None) => Err(AddressError::Brackets(host.to_owned())),
                 (IpAddr::V4(_), Some(_)) => Err(AddressError::Host(host.to_owned())),
                 (IpAddr::V6(_), Some(_)) | (IpAddr::V4(_), None) => {
-                    Ok(Self::Ip(SocketAddr::new(ip, port)))
+                    Ok(Self::Ip(SocketAddr::new(plain(ip), port)))
                 }
             };
         }
@@ -112,6 +114,8 @@ mod tests {
         ] {
             assert_eq!(Address::parse(good).unwrap().to_string(), good);
         }
+        let mapped = Address::parse("[::ffff:10.0.0.1]:80").unwrap();
+        assert_eq!(mapped, Address::parse("10.0.0.1:80").unwrap());
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::net::Shutdown;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use tandem::config::{Config, Process};
 use tandem::net::proxy_header::{self, Parsed};
 use tandem::pool::{Protocol, ProxyVersion};
 use tandem::types::{BadHeader, Reason};
@@ -171,6 +172,53 @@ fn allow_and_deny_look_at_the_client_behind_the_header() {
         .write_all(b"PROXY TCP4 198.51.100.1 192.0.2.2 1000 80\r\nx")
         .unwrap();
     assert_eq!(read_some(&mut client, 1), "x");
+}
+
+/// One client, in both spellings of its address, from the file to the socket.
+#[test]
+fn an_ipv4_client_in_ipv6_form_is_the_same_client() {
+    let mut plan = accepting();
+    let text = "
+listeners:
+  front:
+    bind: \"[::ffff:127.0.0.1]:1\"
+    pool: p
+    accept_proxy: [\"::ffff:127.0.0.0/104\"]
+    deny: [\"::ffff:192.0.2.9\", \"::ffff:198.51.100.0/120\"]
+    max_per_source: 1
+pools: { p: { backends: [\"127.0.0.1:9\"] } }
+";
+    let around = Process {
+        folder: ".".into(),
+        node: None,
+    };
+    let config = Config::parse(text, "lb.yaml", &around).unwrap();
+    let said = &config.listeners[0];
+    assert_eq!(said.binds, ["127.0.0.1:1".parse().unwrap()]);
+    plan.listener.accept_proxy.clone_from(&said.accept_proxy);
+    plan.listener.deny.clone_from(&said.deny);
+    plan.listener.max_per_source = said.max_per_source;
+    let plane = Plane::start(plan);
+    let from = |line: &str| {
+        let mut client = plane.connect();
+        // In one piece: who is denied is reset before there could be another.
+        client.write_all(format!("{line}x").as_bytes()).unwrap();
+        client
+    };
+    for denied in ["192.0.2.9", "198.51.100.7"] {
+        for line in [
+            format!("PROXY TCP4 {denied} 192.0.2.2 1 80\r\n"),
+            format!("PROXY TCP6 ::ffff:{denied} 2001:db8::1 1 80\r\n"),
+        ] {
+            assert!(read_all(&mut from(&line)).1, "{line}");
+        }
+    }
+    assert_eq!(plane.rejected(Reason::Denied), 4);
+    let mut first = from("PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 1 80\r\n");
+    assert_eq!(read_some(&mut first, 1), "x");
+    let mut second = from("PROXY TCP4 192.0.2.1 192.0.2.2 2 80\r\n");
+    assert_eq!(read_all(&mut second), (vec![], true));
+    assert_eq!(plane.rejected(Reason::Limit), 1, "one per source");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::admin::AdminSettings;
 use crate::config::node::Node;
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{Parsed, or_off, wrong};
+use crate::config::scalar::{Parsed, or_off, socket, wrong};
 use crate::types::Secret;
 
 /// A shorter token could be guessed.
@@ -45,13 +45,13 @@ fn token(admin: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Secret> {
 }
 
 fn address(text: &str) -> Parsed<SocketAddr> {
-    match text.parse() {
-        Ok(address) => Ok(address),
-        Err(_) if text.starts_with(':') => wrong(
+    match socket(text) {
+        Some(address) => Ok(address),
+        None if text.starts_with(':') => wrong(
             format!("{text:?} would be reachable for everybody"),
             format!("write 127.0.0.1{text}, or 0.0.0.0{text} if you mean it"),
         ),
-        Err(_) => wrong(
+        None => wrong(
             format!("{text:?} is not an address"),
             "like 127.0.0.1:9127 or [::1]:9127, or off",
         ),

@@ -7,7 +7,7 @@ use super::publish;
 use crate::config::PairConfig;
 use crate::config::node::{Key, Node as YamlNode, Value};
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{Parsed, Wrong, duration, number, word, wrong};
+use crate::config::scalar::{Parsed, Wrong, duration, ip, number, word, wrong};
 use crate::pair::{Failback, PairNode, PairSettings, Timing};
 use crate::types::{Fqdn, Name, Secret};
 
@@ -186,9 +186,9 @@ fn pair_node(
 }
 
 fn address(text: &str) -> Parsed<IpAddr> {
-    match text.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
-        Ok(_) | Err(_) => wrong(
+    match ip(text) {
+        Some(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
+        Some(_) | None => wrong(
             format!("{text:?} is not an address that clients could reach"),
             "like 203.0.113.10 or 2001:db8::10, without a port",
         ),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pair::port;
 use crate::config::node::{Node as YamlNode, Value};
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{Parsed, boolean, duration, number32, word, wrong};
+use crate::config::scalar::{Parsed, boolean, duration, ip, number32, socket, word, wrong};
 use crate::dns::hook::HookSettings;
 use crate::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings, TsigKey};
 use crate::dns::{LONGEST_TTL, Node, SHORTEST_TTL, ServeSettings};
@@ -141,9 +141,9 @@ fn dns_bind(text: &str, own: &PairNode) -> Parsed<Vec<SocketAddr>> {
         let own = own.addresses.iter();
         return Ok(own.map(|ip| SocketAddr::new(*ip, port)).collect());
     }
-    match text.parse::<SocketAddr>() {
-        Ok(address) if !address.ip().is_unspecified() => Ok(vec![address]),
-        Ok(_) | Err(_) => wrong(
+    match socket(text) {
+        Some(address) if !address.ip().is_unspecified() => Ok(vec![address]),
+        Some(_) | None => wrong(
             format!("{text:?} is not an address to answer at"),
             "like :53 (this node's addresses) or 203.0.113.10:53",
         ),
@@ -152,10 +152,10 @@ fn dns_bind(text: &str, own: &PairNode) -> Parsed<Vec<SocketAddr>> {
 
 /// A name server to ask, at port 53 unless said.
 fn resolver(text: &str) -> Parsed<SocketAddr> {
-    let bare = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
-    match bare.or_else(|_| text.parse::<SocketAddr>()) {
-        Ok(address) if !address.ip().is_unspecified() && address.port() != 0 => Ok(address),
-        Ok(_) | Err(_) => wrong(
+    let bare = ip(text).map(|ip| SocketAddr::new(ip, 53));
+    match bare.or_else(|| socket(text)) {
+        Some(address) if !address.ip().is_unspecified() && address.port() != 0 => Ok(address),
+        Some(_) | None => wrong(
             format!("{text:?} is not the address of a name server"),
             "like 192.0.2.53 or 192.0.2.53:5353",
         ),
@@ -185,11 +185,9 @@ fn register(
         reader.fault(fields.at, fields.path("server"), "is missing", hint);
         return None;
     };
-    let server = reader.one(server, &fields.path("server"), |text| {
-        match text.parse::<SocketAddr>() {
-            Ok(address) => Ok(address),
-            Err(_) => wrong(format!("{text:?} is not an address"), "like 192.0.2.53:53"),
-        }
+    let server = reader.one(server, &fields.path("server"), |text| match socket(text) {
+        Some(address) => Ok(address),
+        None => wrong(format!("{text:?} is not an address"), "like 192.0.2.53:53"),
     })?;
     let mut zone = name
         .parent()
