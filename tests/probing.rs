@@ -43,6 +43,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<Report>) -> Probe
         address,
         is_clients_port: true,
         host: address.ip().to_string(),
+        sources: tandem::types::Sources::default(),
         send_proxy: None,
     };
     let settings = ProbeSettings {

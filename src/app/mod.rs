@@ -366,6 +366,9 @@ fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Targ
         address,
         is_clients_port: probe.is_at(backend.address.port()),
         host,
+        sources: configured
+            .map_or(&pool.source, |it| pool.sources_of(it))
+            .towards(address),
         send_proxy: pool.send_proxy,
     }
 }

@@ -41,7 +41,13 @@ fn check_online(config: &Config) -> Exit {
         for backend in &pool.pool.backends {
             let address = backend.address.to_string();
             let name = (pool.pool.name.clone(), backend.name.clone());
-            let result = probe::once(name, &backend.address, &pool.probe, pool.pool.send_proxy);
+            let result = probe::once(
+                name,
+                &backend.address,
+                &pool.probe,
+                pool.pool.sources_of(backend),
+                pool.pool.send_proxy,
+            );
             let line = describe(&address, &result);
             failed += u32::from(result.is_err());
             let _infallible = writeln!(text, "{}/{} {line}", pool.pool.name, backend.name);

@@ -10,7 +10,7 @@ use crate::health::{
     HttpProbe, MysqlLogin, MysqlProbe, Outcome, Probe, ProbeKind, ProbeSettings, Target, Timing,
     Tls,
 };
-use crate::types::{Address, Name, ProxyVersion, Secret, plain_socket};
+use crate::types::{Address, Name, ProxyVersion, Secret, Sources, plain_socket};
 
 pub(super) fn probe(args: &ProbeArgs) -> Exit {
     let address = match Address::parse(&args.address) {
@@ -36,7 +36,13 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
         },
     };
     let name = Name::of_address(&address);
-    let result = once((name.clone(), name), &address, &settings, None);
+    let result = once(
+        (name.clone(), name),
+        &address,
+        &settings,
+        &Sources::default(),
+        None,
+    );
     out(&format!("{}\n", describe(&args.address, &result)));
     if result.is_ok() {
         Exit::Ok
@@ -85,6 +91,7 @@ pub(super) fn once(
     (pool, backend): (Name, Name),
     address: &Address,
     settings: &ProbeSettings,
+    sources: &Sources,
     send_proxy: Option<ProxyVersion>,
 ) -> Result<(String, Duration), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -102,6 +109,7 @@ pub(super) fn once(
         address: socket_address,
         is_clients_port,
         host: host_of(address),
+        sources: sources.towards(socket_address),
         send_proxy,
     };
     runtime.block_on(async {

@@ -12,7 +12,7 @@ use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
 use crate::pair::{Failback, Mode, PairSettings};
 use crate::pool::{BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion};
-use crate::types::Name;
+use crate::types::{Name, Sources};
 
 /// What stands in the place of a secret.
 const MASK: &str = "****************";
@@ -128,7 +128,7 @@ fn pool(it: &PoolConfig) -> Value {
         0 => json!("off"),
         limit => json!({ "timeout": show_duration(pool.queue_timeout), "limit": limit }),
     };
-    json!({
+    let mut out = json!({
         "backends": backends(pool),
         "probe": probe(&it.probe),
         "protocol": pool.protocol.as_str(),
@@ -153,7 +153,14 @@ fn pool(it: &PoolConfig) -> Value {
             OnDead::Reset => "reset",
         },
         "drain_timeout": limit(pool.drain_timeout),
-    })
+    });
+    set_some(&mut out, "source", source(&pool.source));
+    out
+}
+
+/// Nobody's by default, and then not worth a line.
+fn source(it: &Sources) -> Option<Vec<String>> {
+    (!it.is_empty()).then(|| it.iter().map(|ip| ip.to_string()).collect())
 }
 
 /// A list if that is how the file had it: there names are addresses, and all
@@ -171,6 +178,7 @@ fn backends(pool: &PoolSettings) -> Value {
             "tier": it.tier,
         });
         set_some(&mut out, "max_connections", it.max_connections);
+        set_some(&mut out, "source", source(&it.source));
         (it.name.to_string(), out)
     });
     Value::Object(all.collect())

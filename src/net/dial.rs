@@ -1,7 +1,7 @@
 //! Sockets that connect, without waiting for it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
@@ -18,14 +18,18 @@ pub enum Dialed {
     Connecting(TcpStream),
 }
 
-/// Begins to connect to `address`. With a request in hand the end of the
+/// Begins to connect to `address`, from `source` if that is not the kernel's
+/// choice. With a request in hand the end of the
 /// handshake waits for it, and both leave in one segment.
-pub fn start(address: SocketAddr, has_request: bool) -> io::Result<Dialed> {
+pub fn start(address: SocketAddr, source: Option<IpAddr>, has_request: bool) -> io::Result<Dialed> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
+    if let Some(source) = source {
+        super::source::bind(&socket, source, address)?;
+    }
     if has_request {
         // Without it there is one segment more.
         let _one_more = socket.set_tcp_quickack(false);

@@ -10,4 +10,5 @@ pub mod listen;
 pub mod mysql;
 pub mod proxy_header;
 pub mod shutter;
+pub mod source;
 pub mod tune;

@@ -1,12 +1,12 @@
 //! A backend as the data plane knows it: who it is, and its live counters.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counters::{Cell, Histogram, PerWorker};
 use crate::clock::Moment;
-use crate::types::{BadHeader, ConnectFailure, Name, Reason};
+use crate::types::{BadHeader, ConnectFailure, Name, Reason, Sources};
 
 /// Which backend, for the life of the process. A backend that keeps its pool,
 /// name and address over a reload keeps its number.
@@ -28,6 +28,8 @@ pub struct Backend {
     /// What workers count.
     pub cells: PerWorker<BackendCells>,
     active: AtomicU32,
+    /// Whose turn it is of several addresses to connect from.
+    source_turn: AtomicUsize,
     /// Until when it is avoided, in microseconds, times two; plus one if it has
     /// refused a connection.
     suspicion: AtomicU64,
@@ -65,6 +67,7 @@ impl Backend {
             address,
             cells: PerWorker::new(workers),
             active: AtomicU32::new(0),
+            source_turn: AtomicUsize::new(0),
             suspicion: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
         }
@@ -83,6 +86,14 @@ impl Backend {
         }
         self.release();
         false
+    }
+
+    /// Where the next connection to it leaves from; `None`: the kernel chooses.
+    pub fn next_source(&self, sources: &Sources) -> Option<IpAddr> {
+        if sources.len() < 2 {
+            return sources.at(0);
+        }
+        sources.at(self.source_turn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Gives a place back.

@@ -251,6 +251,10 @@ impl Pool {
                 effective,
                 tier: member.settings.tier,
                 max_connections: member.settings.max_connections,
+                sources: self
+                    .settings
+                    .sources_of(&member.settings)
+                    .towards(member.backend.address),
             }
         });
         let (settings, live) = (Arc::clone(&self.settings), Arc::clone(&self.live));

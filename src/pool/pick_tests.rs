@@ -31,6 +31,7 @@ fn pool(policy: Policy, members: &[(u32, u8, Option<u32>)]) -> PoolView {
                 effective: weight * 1000,
                 tier,
                 max_connections,
+                sources: crate::types::Sources::default(),
             }
         })
         .collect();

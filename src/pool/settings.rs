@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::types::{Address, Name, ProxyVersion, Weight};
+use crate::types::{Address, Name, ProxyVersion, Sources, Weight};
 
 /// An address we accept on and the pool it feeds.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,6 +225,8 @@ pub struct PoolSettings {
     pub policy: Policy,
     /// The backends, in the order of the file; at least one.
     pub backends: Vec<BackendSettings>,
+    /// Where connections to them leave from.
+    pub source: Sources,
     /// How long one connection attempt may take.
     pub connect_timeout: Duration,
     /// How many different backends a session tries.
@@ -282,6 +284,7 @@ impl PoolSettings {
             protocol,
             policy: Policy::default(),
             backends,
+            source: Sources::default(),
             connect_timeout: Self::CONNECT_TIMEOUT,
             connect_tries: Self::CONNECT_TRIES,
             connect_budget: Self::CONNECT_BUDGET,
@@ -296,6 +299,16 @@ impl PoolSettings {
             panic_threshold: None,
             on_dead: OnDead::default(),
             drain_timeout: Some(Self::DRAIN_TIMEOUT),
+        }
+    }
+
+    /// Where connections to `backend` leave from: what it says itself goes
+    /// before what the pool says.
+    pub fn sources_of<'a>(&'a self, backend: &'a BackendSettings) -> &'a Sources {
+        if backend.source.is_empty() {
+            &self.source
+        } else {
+            &backend.source
         }
     }
 }
@@ -313,6 +326,8 @@ pub struct BackendSettings {
     pub tier: u8,
     /// Connections at the same time.
     pub max_connections: Option<u32>,
+    /// Where connections to it leave from; none: as its pool says.
+    pub source: Sources,
 }
 
 impl BackendSettings {
@@ -324,6 +339,7 @@ impl BackendSettings {
             weight: Weight::default(),
             tier: 0,
             max_connections: None,
+            source: Sources::default(),
         }
     }
 }

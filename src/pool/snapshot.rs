@@ -8,6 +8,7 @@ use super::place::Place;
 use super::settings::{ListenerSettings, PoolSettings};
 use super::state::BackendState;
 use crate::clock::Moment;
+use crate::types::Sources;
 
 /// Which listener, for the life of the process. A listener that keeps an
 /// address, or else its name, over a reload keeps its number.
@@ -112,6 +113,8 @@ pub struct BackendView {
     pub tier: u8,
     /// Connections at the same time.
     pub max_connections: Option<u32>,
+    /// Where connections to it leave from.
+    pub sources: Sources,
 }
 
 /// The backends of one tier that may be chosen.

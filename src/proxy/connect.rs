@@ -93,7 +93,9 @@ impl Session {
         self.since = ctx.now;
         view.backend.begin(ctx.now);
         let has_request = !self.up.waiting().is_empty();
-        let (mut stream, is_connected) = match dial::start(view.backend.address, has_request) {
+        let source = view.backend.next_source(&view.sources);
+        let dialed = dial::start(view.backend.address, source, has_request);
+        let (mut stream, is_connected) = match dialed {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),
             Err(error) if dial::is_exhaustion(&error) => {

@@ -10,6 +10,7 @@ mod plain;
 mod proxy_version;
 mod reason;
 mod secret;
+mod sources;
 mod weight;
 
 pub use address::{Address, AddressError};
@@ -22,4 +23,5 @@ pub use plain::{plain, plain_network, plain_socket};
 pub use proxy_version::ProxyVersion;
 pub use reason::{ConnectFailure, Reason};
 pub use secret::Secret;
+pub use sources::Sources;
 pub use weight::{Weight, WeightError};

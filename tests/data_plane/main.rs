@@ -9,4 +9,5 @@ mod limits;
 mod proxy_header;
 mod refusing;
 mod relaying;
+mod sources;
 mod stopping;

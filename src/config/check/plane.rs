@@ -75,6 +75,11 @@ fn asked_of_listener(it: &ListenerSettings) -> Vec<Trouble> {
     found
 }
 
+fn has_source(it: &PoolSettings) -> bool {
+    let mut backends = it.backends.iter();
+    backends.any(|backend| !it.sources_of(backend).is_empty())
+}
+
 fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
     let plain = PoolSettings::new(it.name.clone(), it.protocol, Vec::new());
     let budget = plain.connect_timeout * plain.connect_tries;
@@ -104,6 +109,7 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
             differs(it.tcp_user_timeout, plain.tcp_user_timeout),
         ),
         ("send_proxy", it.send_proxy.is_some()),
+        ("source", has_source(it)),
         (
             "queue",
             it.queue_limit > 0 && (it.queue_timeout, it.queue_limit) != queue,

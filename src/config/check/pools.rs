@@ -8,15 +8,16 @@ use crate::config::node::{Key, Node, Place, Value};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
-    Parsed, Wrong, boolean, duration, number, number32, or_off, percent, show_duration, word,
+    Parsed, Wrong, boolean, duration, ip, number, number32, or_off, percent, show_duration, word,
+    wrong,
 };
 use crate::health::{ProbeKind, ProbeSettings, Timing};
 use crate::pool::{
     BackendSettings, Keepalive, OnDead, Policy, PoolSettings, Protocol, ProxyVersion,
 };
-use crate::types::{Address, Name, Weight};
+use crate::types::{Address, Name, Sources, Weight};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "backends",
     "probe",
     "protocol",
@@ -29,6 +30,7 @@ const KEYS: [&str; 17] = [
     "keepalive",
     "tcp_user_timeout",
     "send_proxy",
+    "source",
     "queue",
     "slow_start",
     "panic_threshold",
@@ -71,8 +73,16 @@ fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
     let stand_in = Name::new("none").ok()?;
     let mut pool = PoolSettings::new(stand_in, protocol, Vec::new());
     settings(&fields, &mut pool, reader);
+    pool.source = source(&fields, reader);
     pool.name = name?;
     pool.backends = backends?;
+    if let Some(node) = fields.get("source") {
+        let without = pool.backends.iter().filter(|it| it.source.is_empty());
+        for backend in without {
+            let place = (node.at, fields.path("source"));
+            family(backend, &pool.source, place, reader);
+        }
+    }
     Some(PoolConfig {
         pool,
         probe: probe?,
@@ -259,13 +269,54 @@ fn address(text: &str) -> Parsed<Address> {
     })
 }
 
+/// Where connections leave from: one address, or several in turn.
+fn source(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Sources {
+    let addresses = reader.list(fields, "source", |text| match ip(text) {
+        Some(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
+        Some(_) | None => wrong(
+            format!("{text:?} is not an address to connect from"),
+            "an address of this machine, like 10.0.0.2, without a port",
+        ),
+    });
+    let addresses = addresses.into_iter().flatten().map(|(_, ip)| ip);
+    Sources::new(addresses.collect())
+}
+
+/// A connection stays in one family: each backend needs a source of its own.
+/// `path` is where `sources` stand.
+fn family(
+    backend: &BackendSettings,
+    sources: &Sources,
+    (at, path): (Place, String),
+    reader: &mut Reader<'_>,
+) {
+    // Of a host name it is known only when it has been resolved.
+    let Address::Ip(address) = &backend.address else {
+        return;
+    };
+    let fits = sources.iter().any(|it| it.is_ipv4() == address.is_ipv4());
+    if !sources.is_empty() && !fits {
+        let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        let what = format!("none is {family}, as {address} is");
+        let hint = "add an address of its family, or give the backend a source of its own";
+        reader.fault(at, path, what, hint);
+    }
+}
+
 /// `host:port`, or a map that has more to say.
 fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSettings> {
     let bare = |address: Address| BackendSettings::new(Name::of_address(&address), address);
     if !matches!(node.value, Value::Map(_)) {
         return reader.one(node, path, address).map(bare);
     }
-    let known = ["address", "weight", "tier", "backup", "max_connections"];
+    let known = [
+        "address",
+        "weight",
+        "tier",
+        "backup",
+        "max_connections",
+        "source",
+    ];
     let fields = reader.fields(node, path, &known)?;
     let mut weight = Weight::default();
     reader.set(&fields, "weight", &mut weight, |text| {
@@ -299,5 +350,10 @@ fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSe
         u8::try_from(tier).unwrap_or(u8::MAX)
     };
     settings.max_connections = most;
+    settings.source = source(&fields, reader);
+    if let Some(node) = fields.get("source") {
+        let place = (node.at, fields.path("source"));
+        family(&settings, &settings.source, place, reader);
+    }
     Some(settings)
 }

@@ -1,6 +1,6 @@
 //! `pair.dns:`: how the world learns who holds the name.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::pair::port;

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{FailureReason, Outcome, Target};
 use crate::health::{ProbeKind, ProbeSettings, Timing};
-use crate::types::Name;
+use crate::types::{Name, Sources};
 
 pub(crate) fn settings(kind: ProbeKind) -> ProbeSettings {
     ProbeSettings {
@@ -27,6 +27,7 @@ pub(crate) fn target(address: SocketAddr) -> Target {
         address,
         is_clients_port: true,
         host: address.ip().to_string(),
+        sources: Sources::default(),
         send_proxy: None,
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::types::{Name, ProxyVersion};
+use crate::types::{Name, ProxyVersion, Sources};
 
 use super::{ProbeKind, ProbeSettings, SendExpect};
 
@@ -35,6 +35,8 @@ pub struct Target {
     /// The configured host name, or the address without its port: the Host
     /// header and the name in the certificate.
     pub host: String,
+    /// Where to connect from, in turn.
+    pub sources: Sources,
     /// Begin with a PROXY header that says: this connection is our own.
     pub send_proxy: Option<ProxyVersion>,
 }
@@ -44,6 +46,8 @@ pub struct Target {
 pub struct Probe {
     timeout: Duration,
     kind: Kind,
+    /// How many have run: sources are used in turn.
+    turn: usize,
 }
 
 #[derive(Debug)]
@@ -68,12 +72,14 @@ impl Probe {
         Self {
             timeout: settings.timing.timeout,
             kind,
+            turn: 0,
         }
     }
 
     /// Probes `target` once, within the timeout of the settings.
     pub async fn run(&mut self, target: &Target) -> Outcome {
-        let stage = Stage::default();
+        let stage = Stage::new(target.sources.at(self.turn));
+        self.turn = self.turn.wrapping_add(1);
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
         match judged {
             Ok(Ok(outcome)) => outcome,

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::net::proxy_header;
+use crate::net::{proxy_header, source};
 use crate::types::ConnectFailure;
 
 use super::{Failure, FailureReason, Target};
@@ -21,13 +22,22 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// How far a probe has come; decides what its timeout is called.
-#[derive(Debug, Default)]
+/// Where a probe leaves from, and how far it has come; that decides what its
+/// timeout is called.
+#[derive(Debug)]
 pub(super) struct Stage {
+    source: Option<IpAddr>,
     connected: AtomicBool,
 }
 
 impl Stage {
+    pub(super) fn new(source: Option<IpAddr>) -> Self {
+        Self {
+            source,
+            connected: AtomicBool::new(false),
+        }
+    }
+
     /// From here on the peer is there, and merely slow.
     pub(super) fn connected(&self) {
         self.connected.store(true, Ordering::Relaxed);
@@ -47,7 +57,7 @@ impl Stage {
 
 /// Connects to `target` and sends the PROXY header, if it wants one.
 pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream, Failure> {
-    let connected = TcpStream::connect(target.address).await;
+    let connected = open(target, stage)?.connect(target.address).await;
     let mut stream = connected.map_err(|error| connect_failure(target, &error))?;
     stage.connected();
     // A probe is a few small packets: none may wait for the answer to another.
@@ -56,6 +66,21 @@ pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream,
         .map_err(|error| Failure::of_io("set TCP_NODELAY", &error))?;
     introduce(&mut stream, target).await?;
     Ok(stream)
+}
+
+/// A socket that will connect to `target` from where it should.
+pub(super) fn open(target: &Target, stage: &Stage) -> Result<TcpSocket, Failure> {
+    let socket = if target.address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    };
+    let socket = socket.map_err(|error| Failure::of_io("open a socket", &error))?;
+    if let Some(source) = stage.source {
+        let bound = source::bind(&socket, source, target.address);
+        bound.map_err(|error| Failure::of_io(&format!("connect from {source}"), &error))?;
+    }
+    Ok(socket)
 }
 
 /// Sends the PROXY header, if `target` wants one.
@@ -93,5 +118,52 @@ impl fmt::Display for Quote<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = &self.0[..self.0.len().min(80)];
         write!(f, "\"{}\"", start.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kit;
+    use super::super::{FailureReason, Outcome, Probe};
+    use crate::health::{ProbeKind, SendExpect};
+    use crate::types::Sources;
+
+    #[tokio::test]
+    async fn probes_leave_from_the_sources_in_turn() {
+        for kind in [
+            ProbeKind::Tcp,
+            ProbeKind::SendExpect(SendExpect {
+                send: b"x".to_vec(),
+                expect: Vec::new(),
+            }),
+        ] {
+            let (listener, mut target) = kit::listener().await;
+            let sources = ["127.0.0.5", "127.0.0.6"];
+            target.sources = Sources::new(sources.map(|it| it.parse().unwrap()).to_vec());
+            let is_quiet = matches!(kind, ProbeKind::Tcp);
+            let mut probe = Probe::new(&kit::settings(kind));
+            for from in [sources[0], sources[1], sources[0]] {
+                assert_eq!(probe.run(&target).await, Outcome::Pass);
+                // The tcp probe leaves nothing to accept.
+                if !is_quiet {
+                    let (_, peer) = listener.accept().await.unwrap();
+                    assert_eq!(peer.ip().to_string(), from);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_of_another_machine_is_named() {
+        let (_listener, mut target) = kit::listener().await;
+        target.sources = Sources::new(vec!["192.0.2.77".parse().unwrap()]);
+        let outcome = Probe::new(&kit::settings(ProbeKind::Tcp))
+            .run(&target)
+            .await;
+        let Outcome::Fail(failure) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_ne!(failure.reason, FailureReason::ConnectRefused);
+        assert!(failure.to_string().contains("connect from 192.0.2.77"));
     }
 }

@@ -5,18 +5,11 @@
 //! place: the server's kernel has answered, and the server's process never
 //! hears of us. It has nothing to accept, to log or to count.
 
-use tokio::net::TcpSocket;
-
-use super::stream::{Stage, connect_failure, introduce};
+use super::stream::{Stage, connect_failure, introduce, open};
 use super::{Failure, Outcome, Target};
 
 pub(super) async fn run(target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
-    let socket = if target.address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    };
-    let socket = socket.map_err(|error| Failure::of_io("open a socket", &error))?;
+    let socket = open(target, stage)?;
     socket
         .set_zero_linger()
         .map_err(|error| Failure::of_io("set SO_LINGER", &error))?;

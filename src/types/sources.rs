@@ -1,0 +1,66 @@
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Addresses of this machine that connections to a backend leave from, in
+/// turn. None: the kernel chooses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources(Arc<[IpAddr]>);
+
+impl Sources {
+    /// These, in this order.
+    pub fn new(addresses: Vec<IpAddr>) -> Self {
+        Self(addresses.into())
+    }
+
+    /// Whether the kernel chooses.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.0.iter().copied()
+    }
+
+    /// Those from which `address` can be reached. If it has been resolved to a
+    /// family that none is of, all: no connection must leave from an address
+    /// that was not asked for, and the failure says why.
+    #[must_use]
+    pub fn towards(&self, address: SocketAddr) -> Self {
+        let fits = |it: &IpAddr| it.is_ipv4() == address.is_ipv4();
+        if self.iter().all(|it| fits(&it)) || !self.iter().any(|it| fits(&it)) {
+            return self.clone();
+        }
+        Self(self.iter().filter(fits).collect())
+    }
+
+    /// The one whose turn it is.
+    pub fn at(&self, turn: usize) -> Option<IpAddr> {
+        let at = turn.checked_rem(self.len())?;
+        self.0.get(at).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_come_in_turn_and_fit_the_family() {
+        assert_eq!(Sources::default().at(7), None);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (a, b, six) = (ip("10.0.0.1"), ip("10.0.0.2"), ip("2001:db8::1"));
+        let all = Sources::new(vec![a, six, b]);
+        let v4 = all.towards("192.0.2.1:80".parse().unwrap());
+        assert_eq!([v4.at(0), v4.at(1), v4.at(2)], [Some(a), Some(b), Some(a)]);
+        let v6 = all.towards("[2001:db8::2]:80".parse().unwrap());
+        assert_eq!([v6.at(0), v6.at(1)], [Some(six), Some(six)]);
+        let none = v4.towards("[2001:db8::2]:80".parse().unwrap());
+        assert_eq!(none, v4, "never an address that was not asked for");
+    }
+}
