@@ -120,7 +120,8 @@ pub(super) struct Session {
     pub(super) active: Moment,
     /// When the wheel will bring this session up.
     pub(super) armed: Moment,
-    /// When it ends whatever happens, and why: see `end_by()`.
+    /// When it ends whatever happens, and why: only `end_by()`, which moves it
+    /// nearer, and `end_open()` touch it.
     end_at: Moment,
     end_for: Reason,
     /// How long the successful connect took, and when the backend first said
@@ -407,15 +408,20 @@ impl Session {
         }
     }
 
-    /// It ends at `at`, whatever happens until then.
-    pub(super) const fn end_by(&mut self, at: Moment, reason: Reason) {
-        self.end_at = at;
-        self.end_for = reason;
+    /// It ends at `at`, whatever happens until then; an end that is nearer
+    /// already stays, whoever has set it.
+    pub(super) fn end_by(&mut self, at: Moment, reason: Reason) {
+        if at < self.end_at {
+            self.end_at = at;
+            self.end_for = reason;
+        }
     }
 
-    /// Its end is open again, unless the process stops.
+    /// It has left the backend that was to end it: of its ends only the
+    /// process's own is left.
     pub(super) fn end_open(&mut self, ctx: &Context) {
-        self.end_by(ctx.stop_at.unwrap_or(NEVER), Reason::Shutdown);
+        self.end_at = ctx.stop_at.unwrap_or(NEVER);
+        self.end_for = Reason::Shutdown;
     }
 
     /// Whether it has, or is about to have, a connection to `backend`.

@@ -239,6 +239,10 @@ impl Worker {
                 place,
                 socket,
             } => {
+                // Who stops opens nothing any more: nobody would accept there.
+                if self.ctx.stop_at.is_some() {
+                    return;
+                }
                 let socket = mio::net::TcpListener::from_std(socket);
                 let mut gate = Gate::new(id, place, socket);
                 let free = self.gates.iter().position(Option::is_none);
@@ -256,6 +260,7 @@ impl Worker {
                 }
             }
             Command::Shutdown { at } => {
+                let at = self.ctx.stop_at.map_or(at, |earlier| earlier.min(at));
                 self.ctx.stop_at = Some(at);
                 self.shut_gates(|_| true);
                 for key in self.slab.keys() {

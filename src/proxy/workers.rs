@@ -170,7 +170,8 @@ impl Workers {
         Moment::from_micros(oldest.unwrap_or(0))
     }
 
-    /// Stops accepting, and ends every session by `at`.
+    /// Stops accepting, and ends every session by `at`; a later call can only
+    /// bring that nearer.
     pub fn shutdown(&self, at: Moment) -> io::Result<()> {
         self.send_all(|| Command::Shutdown { at })
     }

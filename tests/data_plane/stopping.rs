@@ -5,6 +5,7 @@ use std::time::Duration;
 use tandem::clock;
 use tandem::net::listen;
 use tandem::pool::Protocol;
+use tandem::proxy::GateId;
 use tandem::types::Reason;
 
 use super::kit::{Plan, Plane, echo, eventually, greeter, read_all, read_some};
@@ -127,4 +128,127 @@ fn who_is_in_the_accept_queue_when_the_stop_comes_is_still_served() {
         drop(clients);
         plane.workers.join();
     }
+}
+
+/// What may be asked of the workers while they stop or drain, in which order,
+/// and what ends the session then. Each pair is one deadline that is near and
+/// one that is so far off that only a hang would wait for it.
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn deadlines_only_come_nearer_whoever_sets_them_last() {
+    const NEAR: Duration = Duration::from_millis(200);
+    const FAR: Duration = Duration::from_secs(3600);
+    type Deed = fn(&Plane, Duration);
+    let stop: Deed = |plane, after| plane.workers.shutdown(clock::now() + after).unwrap();
+    let drain: Deed = |plane, after| {
+        let at = clock::now() + after;
+        plane.workers.drain(plane.ids[0], at).unwrap();
+    };
+    let kill: Deed = |plane, _| {
+        let killed = plane.workers.kill(plane.ids[0], Reason::BackendDown);
+        killed.unwrap();
+    };
+    let table = [
+        (
+            "a drain during a stop",
+            stop,
+            NEAR,
+            drain,
+            FAR,
+            Reason::Shutdown,
+        ),
+        (
+            "a stop during a drain",
+            drain,
+            NEAR,
+            stop,
+            FAR,
+            Reason::Drained,
+        ),
+        ("a longer drain", drain, NEAR, drain, FAR, Reason::Drained),
+        ("a longer stop", stop, NEAR, stop, FAR, Reason::Shutdown),
+        ("a shorter drain", drain, FAR, drain, NEAR, Reason::Drained),
+        ("a shorter stop", stop, FAR, stop, NEAR, Reason::Shutdown),
+        (
+            "a near drain during a stop",
+            stop,
+            FAR,
+            drain,
+            NEAR,
+            Reason::Drained,
+        ),
+        (
+            "a near stop during a drain",
+            drain,
+            FAR,
+            stop,
+            NEAR,
+            Reason::Shutdown,
+        ),
+        (
+            "a death during a stop",
+            stop,
+            FAR,
+            kill,
+            FAR,
+            Reason::BackendDown,
+        ),
+        (
+            "a death during a drain",
+            drain,
+            FAR,
+            kill,
+            FAR,
+            Reason::BackendDown,
+        ),
+        (
+            "a drain after a death",
+            kill,
+            FAR,
+            drain,
+            FAR,
+            Reason::BackendDown,
+        ),
+    ];
+    for (what, first, after, second, later, reason) in table {
+        let mut plan = Plan::new(Protocol::Tcp, &[greeter("a")]);
+        plan.workers = 1;
+        let plane = Plane::start(plan);
+        let mut client = plane.connect();
+        assert_eq!(read_some(&mut client, 1), "a");
+        first(&plane, after);
+        second(&plane, later);
+        assert_eq!(read_all(&mut client), (vec![], true), "{what}");
+        assert_eq!(plane.finished(reason), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_worker_that_stops_ends_although_a_listener_comes() {
+    let mut plan = Plan::new(Protocol::Tcp, &[echo()]);
+    plan.workers = 1;
+    let plane = Plane::start(plan);
+    let mut client = plane.connect();
+    client.write_all(b"x").unwrap();
+    assert_eq!(read_some(&mut client, 1), "x");
+    // The session keeps the worker there until the listener has come.
+    let far = clock::now() + Duration::from_secs(3600);
+    plane.workers.shutdown(far).unwrap();
+    let late = listen::shared("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+    let address = late.local_addr().unwrap();
+    let place = plane.snapshot.load().listeners[0]
+        .door
+        .listener
+        .places()
+        .next();
+    let sockets = vec![late];
+    plane
+        .workers
+        .listen(GateId(2), &place.unwrap(), sockets)
+        .unwrap();
+    eventually("nobody listens there", || {
+        TcpStream::connect(address).is_err()
+    });
+    drop(client);
+    assert_eq!(plane.workers.join(), 0);
 }
