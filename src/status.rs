@@ -182,6 +182,9 @@ pub struct TwinStatus {
     pub up: bool,
     /// Whether it could take the name now.
     pub ready: bool,
+    /// Its version, where it says one; those of 0.1.0 do not all.
+    #[serde(default)]
+    pub version: Option<String>,
     /// What it says it is.
     pub role: Option<String>,
     /// Whether its data plane serves.

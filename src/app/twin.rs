@@ -259,6 +259,7 @@ impl Twin {
             name: twin.name.to_string(),
             up: twin.is_up,
             ready: twin.is_ready,
+            version: twin.version.as_ref().map(ToString::to_string),
             role: twin.role.map(|it| it.as_str().to_owned()),
             serving: twin.fitness.map(|it| it.serving),
             has_backends: twin.fitness.map(|it| it.has_backends),

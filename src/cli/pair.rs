@@ -93,6 +93,7 @@ pub(super) fn render(pair: &PairStatus) -> String {
         };
         let role = twin.role.as_deref().unwrap_or("unknown");
         let rtt = twin.rtt_ms.map(|it| format!("  rtt {it:.1} ms"));
+        let version = twin.version.as_ref().map(|it| format!("  version {it}"));
         let drift = if twin.config_differs {
             "  ITS CONFIGURATION DIFFERS"
         } else {
@@ -100,9 +101,10 @@ pub(super) fn render(pair: &PairStatus) -> String {
         };
         let _infallible = writeln!(
             text,
-            "  twin {} {role}  {life}{}{drift}",
+            "  twin {} {role}  {life}{}{}{drift}",
             twin.name,
-            rtt.unwrap_or_default()
+            rtt.unwrap_or_default(),
+            version.unwrap_or_default()
         );
     }
     if let Some(last) = &pair.last_transition {

@@ -251,6 +251,7 @@ mod tests {
             hold: crate::pair::Hold::default(),
             echo: (Boot(0), 0),
             config: 0,
+            more: None,
         }
     }
 

@@ -78,6 +78,35 @@ pub struct Memory {
     pub hold: Hold,
 }
 
+/// An echo that answers nothing, and says that its sender reads [`More`].
+/// Version 0.1.0 passes over echoes of what it has not said, and refuses
+/// heartbeats that are longer than its own: so nobody is sent more before it
+/// has shown that it reads more.
+pub const READS_MORE: (Boot, u64) = (Boot(0x7461_6e64_656d_2b31), u64::MAX);
+
+/// What this version says to those that read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct More {
+    /// The sender's version.
+    pub version: Name,
+    /// The other nodes that the sender hears, the receiver not among them.
+    pub hears: Vec<Heard>,
+}
+
+impl More {
+    /// More nodes than a pair may have are not told of.
+    pub const MOST_HEARD: usize = 8;
+}
+
+/// A node that the sender of a heartbeat hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Which.
+    pub node: Name,
+    /// How many heartbeats it has missed of it, up to now.
+    pub misses: u8,
+}
+
 /// A sign of life, and what its sender believes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -112,4 +141,6 @@ pub struct Heartbeat {
     pub echo: (Boot, u64),
     /// A hash of its configuration.
     pub config: u64,
+    /// What older versions do not say, and do not read.
+    pub more: Option<More>,
 }

@@ -11,7 +11,7 @@ mod wire;
 
 pub use driver::{Driver, Inbox, Mouth, Outlet, Pending, Ports, Witness, channel, election};
 pub use link::Link;
-pub use message::{Boot, Heartbeat, Hold, Memory, Role};
+pub use message::{Boot, Heard, Heartbeat, Hold, Memory, More, READS_MORE, Role};
 pub use plan::{PairNode, PairSettings};
 #[doc(hidden)]
 pub use settings::Rules;

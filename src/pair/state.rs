@@ -20,7 +20,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::settings::{Failback, Mode, Rules, Timing};
-use super::{Boot, Heartbeat, Hold, Memory, Role};
+use super::{Boot, Heard, Heartbeat, Hold, Memory, More, Role};
 use crate::clock::{Moment, Seed};
 use crate::types::{Claim, Name, Term};
 use claims::Damper;
@@ -29,6 +29,9 @@ use twin::Twin;
 
 pub use view::{TwinView, View};
 pub use words::{Action, Event, Fitness, Order, Probe, ReadError, Refusal, Transition, Why, Wrote};
+
+/// What this program is called to be told apart in heartbeats.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One node's part in the election.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Election {
     boot: Boot,
     seq: u64,
     config: u64,
+    /// None if it could not be told in a heartbeat.
+    version: Option<Name>,
     timing: Timing,
     failback: Failback,
     rules: Rules,
@@ -116,6 +121,7 @@ impl Election {
             boot,
             seq: 0,
             config: 0,
+            version: Name::new(VERSION).ok(),
             next_tick: now + timing.heartbeat,
             timing,
             failback: Failback::Never,
@@ -331,8 +337,26 @@ impl Election {
                 hold: self.hold,
                 echo: twin.echo(self.seq, timing, now),
                 config: self.config,
+                more: self.more_for(twin),
             };
             self.actions.push_back(Action::Send(heartbeat));
         }
+    }
+
+    /// What to tell a twin beyond what every version reads.
+    fn more_for(&self, twin: &Twin) -> Option<More> {
+        if !twin.is_told_more(self.seq, &self.timing) {
+            return None;
+        }
+        let others = self.twins.iter().filter(|it| it.name != twin.name);
+        let heard = others.filter(|it| it.is_heard(&self.timing));
+        let hears = heard.map(|it| Heard {
+            node: it.name.clone(),
+            misses: u8::try_from(it.misses).unwrap_or(u8::MAX),
+        });
+        Some(More {
+            version: self.version.clone()?,
+            hears: hears.take(More::MOST_HEARD).collect(),
+        })
     }
 }

@@ -3,20 +3,27 @@
 //! `TDM1`, the cluster (8 bytes), the body, then HMAC-SHA256 over all of that,
 //! cut to 16 bytes. Numbers are little-endian; names have a length before
 //! them. Nothing of the body is looked at before the signature is right.
+//!
+//! After the names there may be an extension: records of one byte of kind, two
+//! bytes of length, and a value. A kind or a flag that this version does not
+//! know is passed over, so that later ones can say more. Version 0.1.0 reads
+//! no extension, see [`READS_MORE`](super::READS_MORE).
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 
-use super::{Boot, Heartbeat, Hold, Role};
+use super::{Boot, Heard, Heartbeat, Hold, More, Role};
 use crate::types::{Name, Term};
 
 const MAGIC: &[u8; 4] = b"TDM1";
 const TAG: usize = 16;
-/// How many bits of the flags have a meaning.
-const FLAGS: u32 = 6;
-/// Three names at their longest, and all else.
-pub(super) const MOST_BYTES: usize = 320;
+/// The largest heartbeat: goes through every path of IPv4 and IPv6 in one
+/// piece, whatever later versions may add.
+pub(super) const MOST_BYTES: usize = 1232;
+/// The records of the extension. Each extension begins with the version.
+const VERSION: u8 = 1;
+const HEARS: u8 = 2;
 
 /// What heartbeats are signed with.
 #[derive(Clone, Debug)]
@@ -109,9 +116,28 @@ pub fn encode(heartbeat: &Heartbeat, key: &Key) -> Vec<u8> {
         out.push(u8::try_from(name.len()).unwrap_or(0));
         out.extend_from_slice(name.as_bytes());
     }
+    if let Some(more) = &heartbeat.more {
+        record(&mut out, VERSION, &[more.version.as_str().as_bytes()]);
+        for it in more.hears.iter().take(More::MOST_HEARD) {
+            record(
+                &mut out,
+                HEARS,
+                &[&[it.misses], it.node.as_str().as_bytes()],
+            );
+        }
+    }
     let tag = key.tag(&out);
     out.extend_from_slice(&tag);
     out
+}
+
+fn record(out: &mut Vec<u8>, kind: u8, value: &[&[u8]]) {
+    out.push(kind);
+    let length = value.iter().map(|it| it.len()).sum::<usize>();
+    out.extend_from_slice(&u16::try_from(length).unwrap_or(0).to_le_bytes());
+    for part in value {
+        out.extend_from_slice(part);
+    }
 }
 
 /// The heartbeat in `bytes`, if it is one and signed with `key`.
@@ -132,10 +158,6 @@ pub fn decode(bytes: &[u8], key: &Key) -> Result<Heartbeat, Bad> {
 fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
     let role = *Role::ALL.get(usize::from(reader.byte()?))?;
     let flags = reader.byte()?;
-    // What this version cannot know of would be lost without a word.
-    if flags >> FLAGS != 0 {
-        return None;
-    }
     let flag = |bit: u8| flags & 1 << bit != 0;
     let mut numbers = [0; 8];
     for number in &mut numbers {
@@ -145,9 +167,10 @@ fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
     let from = reader.name()??;
     let to = reader.name()??;
     let holder = reader.name()?;
-    if !reader.0.is_empty() || flag(4) != holder.is_some() {
+    if flag(4) != holder.is_some() {
         return None;
     }
+    let more = more(reader)?;
     Some(Heartbeat {
         from,
         to,
@@ -167,7 +190,26 @@ fn body(reader: &mut Reader<'_>) -> Option<Heartbeat> {
         },
         echo: (Boot(echo_boot), echo_seq),
         config,
+        more,
     })
+}
+
+/// The extension; `Some(None)` if there is none that has a version.
+fn more(reader: &mut Reader<'_>) -> Option<Option<More>> {
+    let (mut version, mut hears) = (None, Vec::new());
+    while let Some(kind) = reader.byte() {
+        let length = u16::from_le_bytes(reader.take(2)?.try_into().ok()?);
+        let mut value = Reader(reader.take(usize::from(length))?);
+        match kind {
+            VERSION => version = Some(value.rest_as_name()?),
+            HEARS if hears.len() < More::MOST_HEARD => hears.push(Heard {
+                misses: value.byte()?,
+                node: value.rest_as_name()?,
+            }),
+            _ => {}
+        }
+    }
+    Some(version.map(|version| More { version, hears }))
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -186,6 +228,10 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Option<u64> {
         let bytes = self.take(8)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    fn rest_as_name(&self) -> Option<Name> {
+        Name::new(std::str::from_utf8(self.0).ok()?).ok()
     }
 
     /// A name; `Some(None)` for the empty one.
@@ -230,7 +276,23 @@ mod tests {
             },
             echo: (Boot(5), 6),
             config: 7,
+            more: Some(More {
+                version: name("0.1.0"),
+                hears: vec![Heard {
+                    node: name("lb3"),
+                    misses: 2,
+                }],
+            }),
         }
+    }
+
+    /// `bytes`, changed and signed anew.
+    fn changed(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = bytes[..bytes.len() - TAG].to_vec();
+        change(&mut bytes);
+        let tag = key().tag(&bytes);
+        bytes.extend_from_slice(&tag);
+        bytes
     }
 
     #[test]
@@ -255,14 +317,27 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_of_another_version_is_not_passed_over() {
-        let key = key();
-        for bit in FLAGS..8 {
-            let mut bytes = encode(&heartbeat(), &key);
-            bytes.truncate(bytes.len() - TAG);
-            bytes[13] |= 1 << bit;
-            bytes.extend_from_slice(&key.tag(&bytes));
-            assert_eq!(decode(&bytes, &key), Err(Bad::Body), "bit {bit}");
+    fn what_a_later_version_adds_is_passed_over() {
+        let bytes = encode(&heartbeat(), &key());
+        let with_flags = changed(&bytes, |it| it[13] |= 0b1100_0000);
+        assert_eq!(decode(&with_flags, &key()), Ok(heartbeat()));
+        let with_record = changed(&bytes, |it| record(it, 200, &[&[1, 2, 3]]));
+        assert_eq!(decode(&with_record, &key()), Ok(heartbeat()));
+        let many = changed(&bytes, |it| {
+            for _ in 0..2 * More::MOST_HEARD {
+                record(it, HEARS, &[&[0], b"lb9"]);
+            }
+        });
+        let many = decode(&many, &key()).unwrap().more.unwrap();
+        assert_eq!(many.hears.len(), More::MOST_HEARD);
+    }
+
+    #[test]
+    fn a_record_that_ends_too_late_is_no_heartbeat() {
+        let bytes = encode(&heartbeat(), &key());
+        for cut in 1..3 {
+            let short = changed(&bytes, |it| it.truncate(it.len() - cut));
+            assert_eq!(decode(&short, &key()), Err(Bad::Body), "{cut}");
         }
     }
 
@@ -272,7 +347,15 @@ mod tests {
         let mut heartbeat = heartbeat();
         heartbeat.from = long.clone();
         heartbeat.to = long.clone();
-        heartbeat.holder = Some(long);
+        heartbeat.holder = Some(long.clone());
+        let heard = Heard {
+            node: long.clone(),
+            misses: u8::MAX,
+        };
+        heartbeat.more = Some(More {
+            version: long,
+            hears: vec![heard; More::MOST_HEARD],
+        });
         let bytes = encode(&heartbeat, &key());
         assert!(bytes.len() <= MOST_BYTES, "{}", bytes.len());
         assert_eq!(decode(&bytes, &key()), Ok(heartbeat));
@@ -280,7 +363,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..1400)) {
             prop_assert!(decode(&bytes, &key()).is_err());
         }
 

@@ -107,6 +107,7 @@ impl One {
             hold: tandem::pair::Hold::default(),
             echo: self.echo,
             config: 0,
+            more: None,
         }
     }
 

@@ -69,6 +69,7 @@ fn claim(from: usize, key: &Key) -> Vec<u8> {
         },
         echo: (Boot(0), 0),
         config: 0,
+        more: None,
     };
     encode(&heartbeat, key)
 }

@@ -7,11 +7,15 @@ use super::Probe;
 use super::newcomers::Newcomers;
 use crate::clock::Moment;
 use crate::pair::settings::{Rules, Timing};
-use crate::pair::{Boot, Heartbeat, Role};
+use crate::pair::{Boot, Heartbeat, More, READS_MORE, Role};
 use crate::types::Name;
 
 /// How many heartbeats of ours an echo may be old: ten seconds' worth.
 const ECHO_WINDOW: u64 = 200;
+
+/// A twin that may be of an older version is told every so many heartbeats
+/// that this one reads more: its echo then answers nothing.
+const SAY_EVERY: u64 = 8;
 
 /// How many ended lives of a twin are remembered.
 const RETIRED: usize = 8;
@@ -45,6 +49,10 @@ pub(super) struct Twin {
     is_heard: bool,
     /// Its life, and the newest heartbeat number of that.
     life: Option<(Boot, u64)>,
+    /// Whether its life has shown that it reads more than version 0.1.0.
+    reads_more: bool,
+    /// What it said last beyond that, and our steps since.
+    more: Option<(More, u32)>,
     retired: VecDeque<Boot>,
     /// The newest of my heartbeats that it has echoed.
     echoed: u64,
@@ -85,6 +93,8 @@ impl Twin {
             is_reached: false,
             is_heard: false,
             life: None,
+            reads_more: false,
+            more: None,
             retired: VecDeque::new(),
             echoed: 0,
             newcomers: Newcomers::default(),
@@ -116,6 +126,10 @@ impl Twin {
         self.silent_since = None;
         self.is_heard = true;
         self.is_forgotten = false;
+        if let Some(more) = &heartbeat.more {
+            self.more = Some((more.clone(), 0));
+        }
+        self.reads_more |= heartbeat.more.is_some() || heartbeat.echo == READS_MORE;
         since(&mut self.unfit_since, !heartbeat.serving, now);
         since(&mut self.complains_since, heartbeat.complains, now);
         self.last = Some(heartbeat);
@@ -153,6 +167,9 @@ impl Twin {
             }
         }
         self.life = Some((it.boot, it.seq));
+        // Another life may be of another version.
+        self.reads_more = false;
+        self.more = None;
         if it.echo.0 == mine.0 {
             self.echoed = it.echo.1;
         }
@@ -164,6 +181,9 @@ impl Twin {
     /// What to echo to it: its life, and by turns a life that would like to
     /// prove itself.
     pub(super) fn echo(&self, turn: u64, timing: &Timing, now: Moment) -> (Boot, u64) {
+        if !self.reads_more && turn % SAY_EVERY == SAY_EVERY - 1 {
+            return READS_MORE;
+        }
         let newcomer = |turn| self.newcomers.ask(turn, timing.start_grace, now);
         let asked = match self.life {
             None => newcomer(turn),
@@ -171,6 +191,17 @@ impl Twin {
             Some(_) => None,
         };
         asked.or(self.life).unwrap_or_default()
+    }
+
+    /// Whether to tell it more than version 0.1.0 reads. While it is silent,
+    /// by turns: it may have started anew, with an older version.
+    pub(super) fn is_told_more(&self, turn: u64, timing: &Timing) -> bool {
+        self.reads_more && (self.is_heard(timing) || turn.is_multiple_of(2))
+    }
+
+    /// Its version, if it says one.
+    pub(super) fn version(&self) -> Option<&Name> {
+        self.more.as_ref().map(|(more, _)| &more.version)
     }
 
     /// One step of the clock, after all that had arrived was heard. `is_late`
@@ -183,6 +214,9 @@ impl Twin {
             }
         }
         self.is_heard = false;
+        if let Some((_, steps)) = &mut self.more {
+            *steps = steps.saturating_add(1);
+        }
         let is_well = self.is_ready(timing) && self.last.as_ref().is_some_and(|it| it.has_backends);
         since(&mut self.well_since, is_well, now);
         let is_gone = self.misses >= timing.misses_dead && self.failures >= timing.probe_failures;
@@ -333,6 +367,7 @@ mod tests {
             hold: crate::pair::Hold::default(),
             echo: (Boot(9), echoed),
             config: 0,
+            more: None,
         }
     }
 

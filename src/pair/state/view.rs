@@ -53,6 +53,8 @@ pub struct TwinView {
     pub misses: u32,
     /// Failed connections to its data port in a row.
     pub failures: u32,
+    /// Its version, where it says one; those of 0.1.0 do not all.
+    pub version: Option<Name>,
     /// Its life.
     pub boot: Option<Boot>,
     /// Whether its configuration differs from ours.
@@ -159,6 +161,7 @@ impl Election {
             }),
             misses: twin.misses,
             failures: twin.failures,
+            version: twin.version().cloned(),
             boot: twin.boot(),
             has_drifted: last.is_some_and(|it| it.config != self.config),
         }

@@ -162,6 +162,7 @@ impl World {
             },
             echo,
             config: 7,
+            more: None,
         };
         let datagram = encode(&heartbeat, key());
         let heard = decode(&datagram, key());
