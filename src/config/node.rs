@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_yaml::options::DuplicateKeyPolicy;
+use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Spanned};
 
 /// A longer file is not an lb.yaml.
@@ -52,6 +52,8 @@ impl Node {
             // Duplicates are found by the check, together with all else.
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             with_snippet: false,
+            // `1e999` is a text like any other.
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
             // An lb.yaml repeats a block a few times, not a million.
             alias_limits: serde_yaml::alias_limits! {
                 max_total_replayed_events: 20_000,
@@ -172,16 +174,17 @@ impl<'de> Visitor<'de> for RawVisitor {
 impl Raw {
     fn into_node(self, text: &str) -> Node {
         let Spanned {
-            value, referenced, ..
+            value,
+            referenced,
+            defined,
         } = *self.0;
         let mut at = Place::of(referenced);
         let value = match value {
             RawValue::Null => Value::Null,
+            // `010` and `1_000` are what was typed, not what was guessed: by
+            // way of an alias or of `<<`, too, so where it was *defined*.
             RawValue::Guessed(guess) => {
-                // `010` and `1_000` are what was typed, not what was guessed.
-                let typed = slice(text, referenced).map(str::trim);
-                let typed = typed.filter(|it| !it.is_empty() && it.chars().all(is_number_like));
-                Value::Text(typed.map_or(guess, str::to_owned))
+                Value::Text(typed(text, defined).map_or(guess, str::to_owned))
             }
             RawValue::Text(text) => Value::Text(text),
             RawValue::List(items) => {
@@ -213,6 +216,13 @@ impl Raw {
             },
         }
     }
+}
+
+/// What was typed for a scalar at `location`, without quotes.
+fn typed(text: &str, location: Location) -> Option<&str> {
+    let typed = slice(text, location)?.trim();
+    let typed = typed.trim_matches(['"', '\'']);
+    (!typed.is_empty() && typed.chars().all(is_number_like)).then_some(typed)
 }
 
 fn is_number_like(c: char) -> bool {
@@ -252,6 +262,86 @@ mod tests {
         let items: Vec<&str> = items.iter().map(text).collect();
         assert_eq!(items, ["010", "1_000", "5s", "q x", "1.50", "yes"]);
         assert!(matches!(entries[2].1.value, Value::Null));
+    }
+
+    /// The scalars of `node`, each with the name of its key.
+    fn scalars(node: &Node, found: &mut Vec<(String, String)>) {
+        match &node.value {
+            Value::Map(entries) => {
+                for (key, node) in entries {
+                    if let Value::Text(text) = &node.value {
+                        found.push((key.name.clone(), text.clone()));
+                    }
+                    scalars(node, found);
+                }
+            }
+            Value::List(items) => items.iter().for_each(|it| scalars(it, found)),
+            Value::Null | Value::Text(_) => {}
+        }
+    }
+
+    /// Everything that YAML could take for something else than a text.
+    const SPELLINGS: [&str; 27] = [
+        "007",
+        "1_000",
+        "1e3",
+        "1E+3",
+        "1e999",
+        "0x10",
+        "0o17",
+        "0b11",
+        "+5",
+        "-0",
+        "-7",
+        "1.50",
+        "1.",
+        ".5",
+        ".inf",
+        "-.INF",
+        ".nan",
+        "yes",
+        "No",
+        "off",
+        "TRUE",
+        "y",
+        "2026-11-30",
+        "12:30:45",
+        "99999999999999999999999999999999999999999999",
+        "9223372036854775808",
+        "1__2",
+    ];
+
+    #[test]
+    fn an_alias_of_a_number_keeps_its_text() {
+        for word in SPELLINGS {
+            let quoted = [word.to_owned(), format!("\"{word}\""), format!("'{word}'")];
+            for typed in quoted {
+                let yaml = format!(
+                    "x: &x {typed}\nalias: *x\nlist: [{{ a: *x }}]\n\
+                     base: &base {{ inherited: {typed}, nested: {{ b: {typed} }} }}\n\
+                     merged:\n  <<: *base\n  own: {typed}\n\
+                     several: {{ <<: [*base, {{ c: {typed} }}] }}\n"
+                );
+                let node = Node::read(&yaml).unwrap_or_else(|why| panic!("{yaml}{why:?}"));
+                let mut found = Vec::new();
+                scalars(&node, &mut found);
+                assert_eq!(found.len(), 11, "{yaml}{found:?}");
+                for (key, text) in &found {
+                    assert_eq!(text, word, "{key} in\n{yaml}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_what_was_typed() {
+        for word in SPELLINGS {
+            let yaml = format!("{word}: 1\n");
+            let Value::Map(entries) = Node::read(&yaml).unwrap().value else {
+                panic!("{yaml}")
+            };
+            assert_eq!(entries[0].0.name, word);
+        }
     }
 
     #[test]
