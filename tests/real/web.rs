@@ -246,7 +246,9 @@ fn a_server_that_stops_listening_finishes_its_answers() {
         &["reason=\"refused\""],
     );
     figure("web.deploy.refused_connects", refused);
-    for stream in &answers {
-        assert_eq!(tandem.reason(stream.local_addr().unwrap()), "server_closed");
+    for stream in answers {
+        let client = stream.local_addr().unwrap();
+        drop(stream);
+        assert_eq!(tandem.reason(client), "server_closed");
     }
 }
