@@ -77,6 +77,7 @@ const PURE: &[&str] = &[
     "dns/gate.rs",
     "dns/limiter.rs",
     "dns/records.rs",
+    "dns/seats.rs",
     "dns/text.rs",
     "pair/message.rs",
     "pair/settings.rs",

@@ -25,7 +25,7 @@ pub(super) enum Silence {
     NoQuery,
     /// Its network asked too much.
     SourceLimit,
-    /// There was no place for another TCP connection.
+    /// It made place, as an idle TCP connection, for a new one.
     TcpLimit,
     /// Its network asked too much over UDP and was told to use TCP.
     ToldTcp,

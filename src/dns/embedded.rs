@@ -11,13 +11,14 @@ use tokio::sync::oneshot;
 use super::answer::Table;
 use super::counts::Counts;
 use super::records::Zone;
-use super::serve::{Shared, serve};
+use super::serve::{Shared, lock, serve};
 use super::settings::ServeSettings;
 use crate::event::Sink;
 use crate::net::listen;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 128;
+/// Connections that may wait to be accepted: each is, and somebody idle makes
+/// place.
+const BACKLOG: u32 = 1024;
 /// Datagrams that may wait while the thread is not scheduled: about 1,000.
 const RECEIVE_BUFFER: usize = 512 * 1024;
 /// With port 0 the UDP port that the system chose may be taken for TCP.
@@ -103,7 +104,9 @@ impl Dns {
 
     /// What it has done so far.
     pub fn counts(&self) -> Counts {
-        self.shared.counters.read(self.shared.seats.taken())
+        let clients = lock(&self.shared.seats).taken();
+        let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+        self.shared.counters.read(clients)
     }
 }
 

@@ -12,8 +12,10 @@ mod embedded;
 mod gate;
 mod limiter;
 mod records;
+mod seats;
 mod serve;
 mod settings;
+mod tcp;
 
 #[cfg(test)]
 mod embedded_tests;

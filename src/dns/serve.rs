@@ -1,32 +1,32 @@
 //! The sockets of the embedded server, and the limits on their way in.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::oneshot;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time;
 
 use super::answer::{Table, answer};
 use super::counts::{Counters, Silence};
 use super::gate::{Gate, gate, truncated};
-use super::limiter::{Limiter, Transport, Verdict, prefix};
+use super::limiter::{Limiter, Transport, Verdict};
+use super::seats::Seats;
 use super::settings::ServeSettings;
+use super::tcp::tcp;
 use crate::clock::{self, Seed};
 use crate::event::{Event, Sink};
 use crate::types::{Name, Reason};
 
 /// No query is longer; one that claims to be is not read.
-const MOST_QUERY: usize = 4096;
+pub(super) const MOST_QUERY: usize = 4096;
 /// After accept or receive has failed: time for descriptors to come back.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
+pub(super) const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// How often the log is told what the limits have turned away.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -37,24 +37,10 @@ pub(super) struct Shared {
     /// What was done.
     pub(super) counters: Counters,
     /// The places for TCP connections.
-    pub(super) seats: Arc<Seats>,
+    pub(super) seats: Mutex<Seats<Arc<Notify>>>,
     limiter: Mutex<Limiter>,
     turn: AtomicUsize,
-    tcp_idle: Duration,
-}
-
-/// The places for TCP connections, all together and for each network.
-#[derive(Debug)]
-pub(super) struct Seats {
-    all: u32,
-    one_network: u32,
-    taken: Mutex<HashMap<u128, u32>>,
-}
-
-/// A TCP connection's place; given back when dropped.
-struct Seat {
-    seats: Arc<Seats>,
-    network: u128,
+    pub(super) tcp_idle: Duration,
 }
 
 /// Answers at every socket until `stopped` resolves.
@@ -102,59 +88,6 @@ async fn udp(socket: UdpSocket, shared: Arc<Shared>) {
     }
 }
 
-async fn tcp(listener: TcpListener, shared: Arc<Shared>) {
-    let mut clients = JoinSet::new();
-    loop {
-        while clients.try_join_next().is_some() {}
-        let Ok((stream, from)) = listener.accept().await else {
-            time::sleep(AFTER_FAILURE).await;
-            continue;
-        };
-        match shared.seats.take(from.ip()) {
-            Some(seat) => {
-                clients.spawn(client(stream, from, seat, Arc::clone(&shared)));
-            }
-            None => shared.counters.silent(Silence::TcpLimit),
-        }
-    }
-}
-
-/// One question after the other, until the client closes, dawdles or says
-/// something that gets no answer.
-async fn client(mut stream: TcpStream, from: SocketAddr, seat: Seat, shared: Arc<Shared>) {
-    let mut query = Vec::new();
-    loop {
-        let read = time::timeout(shared.tcp_idle, read_query(&mut stream, &mut query));
-        if !read.await.unwrap_or(false) {
-            break;
-        }
-        let Some(reply) = shared.answer(&query, from, Transport::Tcp) else {
-            break;
-        };
-        let length = u16::try_from(reply.len()).unwrap_or(u16::MAX);
-        // In one piece: two would be two packets.
-        let message = [&length.to_be_bytes(), reply.as_slice()].concat();
-        let written = time::timeout(shared.tcp_idle, stream.write_all(&message));
-        if !matches!(written.await, Ok(Ok(()))) {
-            shared.counters.silent(Silence::Unsent);
-            break;
-        }
-    }
-    drop(seat);
-}
-
-async fn read_query(stream: &mut TcpStream, query: &mut Vec<u8>) -> bool {
-    let Ok(length) = stream.read_u16().await else {
-        return false;
-    };
-    let length = usize::from(length);
-    if length > MOST_QUERY {
-        return false;
-    }
-    query.resize(length, 0);
-    stream.read_exact(query).await.is_ok()
-}
-
 async fn report(shared: Arc<Shared>, sink: Sink) {
     let mut told = 0;
     let mut tick = time::interval(REPORT);
@@ -186,11 +119,7 @@ impl Shared {
         Self {
             table: ArcSwapOption::empty(),
             counters: Counters::default(),
-            seats: Arc::new(Seats {
-                all: settings.tcp_clients,
-                one_network: settings.tcp_clients.div_ceil(4),
-                taken: Mutex::default(),
-            }),
+            seats: Mutex::new(Seats::new(settings.tcp_clients)),
             limiter: Mutex::new(limiter),
             turn: AtomicUsize::new(0),
             tcp_idle: settings.tcp_idle,
@@ -198,7 +127,12 @@ impl Shared {
     }
 
     /// The bytes to send back, if any.
-    fn answer(&self, raw: &[u8], from: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
+    pub(super) fn answer(
+        &self,
+        raw: &[u8],
+        from: SocketAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
         // Port 0 cannot be answered.
         if gate(raw) == Gate::Drop || from.port() == 0 {
             self.counters.silent(Silence::NoQuery);
@@ -231,45 +165,8 @@ impl Shared {
     }
 }
 
-impl Seats {
-    /// How many are taken.
-    pub(super) fn taken(&self) -> u32 {
-        lock(&self.taken).values().sum()
-    }
-
-    fn take(self: &Arc<Self>, source: IpAddr) -> Option<Seat> {
-        let network = prefix(source);
-        let mut taken = lock(&self.taken);
-        let all: u32 = taken.values().sum();
-        let mine = taken.entry(network).or_default();
-        if all >= self.all || *mine >= self.one_network {
-            if *mine == 0 {
-                taken.remove(&network);
-            }
-            return None;
-        }
-        *mine += 1;
-        Some(Seat {
-            seats: Arc::clone(self),
-            network,
-        })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = lock(&self.seats.taken);
-        if let Some(mine) = taken.get_mut(&self.network) {
-            *mine -= 1;
-            if *mine == 0 {
-                taken.remove(&self.network);
-            }
-        }
-    }
-}
-
 /// What is locked here is never left half done, so a panic elsewhere does not
 /// spoil it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

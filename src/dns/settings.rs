@@ -25,6 +25,7 @@ pub struct ServeSettings {
     /// Queries a second from everybody.
     pub global_qps: u32,
     /// TCP connections at the same time; one network gets a quarter of them.
+    /// Beyond that the longest idle ones make place.
     pub tcp_clients: u32,
     /// How long a TCP connection may take to ask its next question, and to
     /// take its answer.
