@@ -60,6 +60,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 
 /// Files that decide and do nothing.
 const PURE: &[&str] = &[
+    "app/given.rs",
+    "app/stage.rs",
     "health/schedule.rs",
     "health/state.rs",
     "kernel/attributes.rs",

@@ -60,6 +60,6 @@ pub enum ReloadError {
     #[error("{0}")]
     Refused(String),
     /// The process ends.
-    #[error("the process is stopping")]
+    #[error("stopping: this process has been told to end, and takes no orders any more")]
     Stopping,
 }

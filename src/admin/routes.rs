@@ -230,7 +230,7 @@ async fn reload(State(node): State<Shared>, Query(query): Query<ReloadQuery>) ->
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).into_response()
         }
         Err(error @ ReloadError::Stopping) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response()
+            Problem::new(StatusCode::CONFLICT, error.to_string()).into_response()
         }
     }
 }

@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::resolve::{self, Addresses};
-use super::sockets::{BindError, Sockets};
+use super::sockets::{BindError, Opened, Sockets};
+use super::stage::{Deed, Stage};
 use super::world::{Loaded, Source, World};
 use super::{kernel, limits, target};
+use crate::admin::ReloadError;
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
 use crate::event::Event;
@@ -25,9 +27,8 @@ const SHED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What may be asked of the control loop.
 pub(super) enum Request {
-    /// Let go of the listening sockets: the workers are to hold the last
-    /// copies.
-    CloseSockets(oneshot::Sender<()>),
+    /// Do what this stage begins with; its rules are in force already.
+    Enter(Stage, oneshot::Sender<()>),
     /// Take over clients that have said nothing yet: the sockets will close.
     MeetSilent,
     /// Read the file again.
@@ -141,6 +142,9 @@ impl Control {
             let look = self.sockets.next_look();
             tokio::select! {
                 Some(report) = inbox.reports.recv() => {
+                    if !self.world.stage().permits(Deed::Verdict) {
+                        return;
+                    }
                     self.take_report(&report);
                     // One snapshot for all that has happened by now.
                     while let Ok(report) = inbox.reports.try_recv() {
@@ -154,14 +158,7 @@ impl Control {
                     }
                 }
                 Some(request) = inbox.requests.recv() => self.answer(request),
-                Some(addresses) = inbox.moved.recv() => {
-                    self.addresses = addresses;
-                    let loaded = self.world.loaded.load_full();
-                    // No listener changes, so no socket can fail to open.
-                    if let Err(error) = self.apply(&loaded.config) {
-                        self.trouble(&error.to_string());
-                    }
-                }
+                Some(addresses) = inbox.moved.recv() => self.follow(addresses),
                 () = wait_until(ramp) => self.publish(),
                 () = wait_until(look) => {
                     let closed = self.sockets.close_done(&self.world.workers, clock::now());
@@ -170,6 +167,19 @@ impl Control {
                 _ = shed.tick() => self.log_shed(),
                 else => return,
             }
+        }
+    }
+
+    /// Backends have moved.
+    fn follow(&mut self, addresses: Addresses) {
+        if !self.world.stage().permits(Deed::FollowNames) {
+            return;
+        }
+        self.addresses = addresses;
+        let loaded = self.world.loaded.load_full();
+        // No listener changes, so no socket can fail to open.
+        if let Err(error) = self.apply(&loaded.config) {
+            self.trouble(&error.to_string());
         }
     }
 
@@ -256,15 +266,35 @@ impl Control {
 
     fn answer(&mut self, request: Request) {
         match request {
-            Request::CloseSockets(reply) => {
-                self.sockets.clear();
-                self.world.kernel.close(&self.world.snapshot.load());
+            Request::Enter(stage, reply) => {
+                self.enter(stage);
                 // Who asked may have gone; it is done all the same.
                 let _gone = reply.send(());
             }
             Request::MeetSilent => self.sockets.meet_silent(),
-            Request::Reload(reload) => self.begin_reload(reload),
-            Request::Loaded(reread) => self.finish_reload(*reread),
+            Request::Reload(reload) if self.may_reload() => self.begin_reload(reload),
+            Request::Loaded(reread) if self.may_reload() => self.finish_reload(*reread),
+            // Who has asked hears it by the reply that never comes.
+            Request::Reload(_) | Request::Loaded(_) => {
+                let why = ReloadError::Stopping.to_string();
+                self.world.sink.say(Event::ReloadFailed { why });
+            }
+        }
+    }
+
+    fn may_reload(&self) -> bool {
+        self.world.stage().permits(Deed::Reload)
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        match stage {
+            Stage::Running | Stage::Leaving => {}
+            Stage::Draining => {
+                // The workers are to hold the last copies.
+                self.sockets.clear();
+                self.world.kernel.close(&self.world.snapshot.load());
+            }
+            Stage::Ended => self.probers.clear(),
         }
     }
 
@@ -369,9 +399,12 @@ impl Control {
     fn apply(&mut self, config: &Config) -> Result<(), BindError> {
         let world = Arc::clone(&self.world);
         let workers = &world.workers;
-        let opened = self
-            .sockets
-            .open(&config.listeners, workers.count(), &world.sink)?;
+        let may_open = world.stage().permits(Deed::Open);
+        let mut opened = Opened::default();
+        if may_open {
+            let (wanted, count) = (&config.listeners, workers.count());
+            opened = self.sockets.open(wanted, count, &world.sink)?;
+        }
         let pools = config.pools.iter();
         let wanted: Vec<Wanted> = pools.map(|it| self.addresses.locate(&it.pool)).collect();
         let now = clock::now();
@@ -379,13 +412,15 @@ impl Control {
         self.adjust_probers(config, &delta);
         workers.log_connections(config.log.connections);
         self.publish();
-        let published = self.sockets.publish(opened, workers, &world.sink);
-        self.check(published);
-        let retired = self.sockets.retire(&config.listeners, workers, now);
-        self.check(retired);
-        self.sockets.adjust(&config.listeners);
-        let addresses = self.sockets.addresses(&config.listeners);
-        world.binds.store(Arc::new(addresses));
+        if may_open {
+            let published = self.sockets.publish(opened, workers, &world.sink);
+            self.check(published);
+            let retired = self.sockets.retire(&config.listeners, workers, now);
+            self.check(retired);
+            self.sockets.adjust(&config.listeners);
+            let addresses = self.sockets.addresses(&config.listeners);
+            world.binds.store(Arc::new(addresses));
+        }
         for (backend, timeout) in &delta.removed {
             if let Some(timeout) = timeout {
                 let drained = workers.drain(backend.id, now + *timeout);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -51,6 +51,9 @@ pub(super) struct KernelPlane {
     is_closed: AtomicBool,
     /// Whether the rules have ever been what they should be.
     caught_up: AtomicBool,
+    /// Held by whoever writes rules; `true` once they have been taken away for
+    /// good.
+    is_gone: Mutex<bool>,
 }
 
 impl KernelPlane {
@@ -63,6 +66,7 @@ impl KernelPlane {
             measured: ArcSwapOption::empty(),
             is_closed: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
+            is_gone: Mutex::new(false),
         }
     }
 
@@ -126,6 +130,10 @@ impl KernelPlane {
 
     /// Makes the rules what they should be.
     async fn update(&self, rules: &Arc<Ruleset>, sink: &Sink) -> Result<(), NftError> {
+        let is_gone = self.is_gone.lock().await;
+        if *is_gone {
+            return Ok(());
+        }
         let before = self.installed.load_full();
         let text = match &before {
             Some(before) if before == rules => return Ok(()),
@@ -176,8 +184,9 @@ impl KernelPlane {
         }
     }
 
-    /// Takes the table away. Returns how many connections were open.
+    /// Takes the table away for good. Returns how many connections were open.
     pub(super) async fn remove(&self, sink: &Sink) -> u64 {
+        *self.is_gone.lock().await = true;
         if self.installed.load().is_none() {
             return 0;
         }

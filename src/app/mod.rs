@@ -3,14 +3,19 @@
 
 mod closing;
 mod control;
+mod given;
 mod kernel;
 mod limits;
 mod look;
 mod memory;
+mod notify;
 mod observe;
 mod registry;
 mod resolve;
+mod signals;
 mod sockets;
+mod stage;
+mod stopping;
 mod twin;
 mod world;
 
@@ -20,11 +25,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Node, ReloadError};
-use crate::clock::{self, Seed};
+use crate::clock::Seed;
 use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::health::{ProbeSettings, Target};
@@ -39,7 +43,9 @@ use crate::status::{DnsStatus, PairStatus};
 use control::{Control, Inbox, Reload, Request};
 pub use kernel::KernelError;
 use resolve::Addresses;
+pub use signals::Signals;
 pub use sockets::BindError;
+use stage::Deed;
 use twin::Twin;
 pub use world::Source;
 use world::{Loaded, World};
@@ -64,12 +70,23 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Serves `config`, which came from `source`, until a signal ends it.
-pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), StartError> {
-    let mut signals = Signals::new()?;
+/// Serves `config`, which came from `source`, until one of `signals` ends it.
+pub async fn serve(
+    config: Config,
+    source: Source,
+    sink: Sink,
+    signals: &mut Signals,
+) -> Result<(), StartError> {
     let seed = Seed::random();
     let mut addresses = Addresses::default();
-    addresses.refresh(&config, &sink).await;
+    tokio::select! {
+        _ = addresses.refresh(&config, &sink) => {}
+        // Nothing has been opened yet.
+        () = signals.asked(1) => {
+            signals.done();
+            return Ok(());
+        }
+    }
     let (refused, refused_inbox) = mpsc::channel(QUEUE);
     let (reports, reports_inbox) = mpsc::channel(QUEUE);
     let (requests, requests_inbox) = mpsc::channel(QUEUE);
@@ -98,15 +115,7 @@ pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), Sta
         requests.clone(),
         seed.fork(1),
     );
-    let node = Arc::new(Handle {
-        world: Arc::clone(&world),
-        requests: requests.clone(),
-    });
-    let settings = world.loaded.load().config.admin.clone();
-    let admin = admin::Server::open(&settings, node, sink.clone()).await?;
-    if let Some(bind) = admin.bind() {
-        let _first = world.admin_bind.set(bind);
-    }
+    let admin = open_admin(&world, &requests).await?;
     control.start()?;
     kernel::start(&world).await?;
     start_twin(&world, seed.fork(2))?;
@@ -116,7 +125,7 @@ pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), Sta
         workers: world.workers.count(),
         max_connections: budget.sessions,
     });
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    notify::tell(notify::READY, &sink);
     let inbox = Inbox {
         reports: reports_inbox,
         refused: refused_inbox,
@@ -125,10 +134,30 @@ pub async fn serve(config: Config, source: Source, sink: Sink) -> Result<(), Sta
     };
     tokio::spawn(control::watch_names(Arc::clone(&world), addresses, moved));
     let loop_task = tokio::spawn(control.run(inbox));
-    signals.wait_for_end(&requests).await;
-    stop(&world, &mut signals, &requests).await;
+    if let Some(hangups) = signals.hangups() {
+        tokio::spawn(reload_on(hangups, requests.clone()));
+    }
+    signals.asked(1).await;
+    stopping::stop(&world, signals, &requests).await;
     loop_task.abort();
     Ok(())
+}
+
+/// Opens the doors of the admin interface, behind which nobody answers yet.
+async fn open_admin(
+    world: &Arc<World>,
+    requests: &mpsc::Sender<Request>,
+) -> Result<admin::Server, admin::OpenError> {
+    let node = Arc::new(Handle {
+        world: Arc::clone(world),
+        requests: requests.clone(),
+    });
+    let settings = world.loaded.load().config.admin.clone();
+    let admin = admin::Server::open(&settings, node, world.sink.clone()).await?;
+    if let Some(bind) = admin.bind() {
+        let _first = world.admin_bind.set(bind);
+    }
+    Ok(admin)
 }
 
 /// Takes part in the pair, if there is one.
@@ -170,112 +199,14 @@ fn start_twin(world: &Arc<World>, seed: Seed) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Gives the name away first, and serves on until resolvers know.
-async fn leave_pair(world: &World, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
-    let Some(twin) = world.twin.get() else {
-        return;
-    };
-    let ttl = twin.leave().await;
-    if ttl.is_zero() {
-        return;
-    }
-    // Clients that have said nothing yet are only the kernel's so far, and
-    // would be lost with the sockets.
-    let _stops_anyway = requests.send(Request::MeetSilent).await;
-    tokio::select! {
-        () = tokio::time::sleep(ttl + Duration::from_millis(500)) => {}
-        // Who asks twice means it.
-        () = signals.wait_for_stop() => {}
-    }
-}
-
-/// Accepts no more, and waits for the sessions to end.
-async fn stop(world: &Arc<World>, signals: &mut Signals, requests: &mpsc::Sender<Request>) {
-    tell_systemd(&[sd_notify::NotifyState::Stopping]);
-    leave_pair(world, signals, requests).await;
-    world.become_stopping();
-    let grace = world.loaded.load().config.limits.shutdown_grace;
-    world.sink.say(Event::Stopping {
-        sessions: world.workers.sessions(),
-        grace,
-    });
-    let (reply, closed) = oneshot::channel();
-    if requests.send(Request::CloseSockets(reply)).await.is_ok() {
-        let _closed = closed.await;
-    }
-    shut_down(world, grace);
-    let deadline = clock::now() + grace;
-    let waiting = Arc::clone(world);
-    let mut joined = tokio::task::spawn_blocking(move || waiting.workers.join());
-    let mut is_hurried = false;
-    let cut = tokio::select! {
-        cut = &mut joined => cut,
-        // Who asks twice means it.
-        () = signals.wait_for_stop() => {
-            shut_down(world, Duration::ZERO);
-            is_hurried = true;
-            joined.await
-        }
-    };
-    if !is_hurried {
-        tokio::select! {
-            () = world.kernel.drain(deadline) => {}
-            () = signals.wait_for_stop() => {}
-        }
-    }
-    let cut = cut.unwrap_or(0) + world.kernel.remove(&world.sink).await;
-    world.sink.say(Event::Stopped { cut });
-}
-
-fn shut_down(world: &World, grace: Duration) {
-    if let Err(error) = world.workers.shutdown(clock::now() + grace) {
-        world.sink.say(Event::Trouble {
-            what: format!("cannot wake a worker: {error}"),
-        });
-    }
-}
-
-fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
-    // Without systemd there is nobody to tell.
-    let _nobody = sd_notify::notify(states);
-}
-
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait_for_stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    /// Waits for the signal to stop; SIGHUP meanwhile reloads.
-    async fn wait_for_end(&mut self, requests: &mpsc::Sender<Request>) {
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => {
-                    let (reply, _log_has_it) = oneshot::channel();
-                    let reload = Request::Reload(Reload { dry_run: false, reply });
-                    // A full box holds a reload already that will see the file.
-                    let _enough = requests.try_send(reload);
-                }
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-            }
-        }
+/// Reads lb.yaml again at each SIGHUP, as long as the process lives: one that
+/// stops says so.
+async fn reload_on(mut hangups: mpsc::Receiver<()>, requests: mpsc::Sender<Request>) {
+    while hangups.recv().await.is_some() {
+        let (reply, _log_has_it) = oneshot::channel();
+        let dry_run = false;
+        // A full box holds a reload already that will see the file.
+        let _enough = requests.try_send(Request::Reload(Reload { dry_run, reply }));
     }
 }
 
@@ -316,6 +247,9 @@ impl Node for Handle {
         order: PairOrder,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move {
+            if !self.world.stage().permits(Deed::Order) {
+                return Err(ReloadError::Stopping.to_string());
+            }
             match self.world.twin.get() {
                 Some(twin) => twin.order(order).await,
                 None => Err("there is no pair in lb.yaml".to_owned()),

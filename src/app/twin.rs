@@ -10,11 +10,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::StartError;
+use super::given::{self, Given};
 use super::memory::Keeper;
 use super::observe::Observer;
 use super::registry::{Hook, Registry};
+use super::stage::Stage;
 use super::world::World;
-use crate::clock::{self, Seed};
+use crate::clock::{self, Moment, Seed};
 use crate::config::PairConfig;
 use crate::dns::rfc2136::Rfc2136;
 use crate::dns::{self, Dns, ServeSettings, Zone};
@@ -35,7 +37,7 @@ const BACKLOG: u32 = 64;
 /// Changes that may wait for the hook.
 const NEWS: usize = 16;
 /// How long giving the name away may take at the end.
-const LEAVE: Duration = Duration::from_secs(2);
+pub(super) const LEAVE: Duration = Duration::from_secs(2);
 
 /// The pair, as this process takes part in it.
 pub(super) struct Twin {
@@ -53,8 +55,10 @@ pub(super) struct Twin {
 }
 
 /// What has happened to this node's role.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Record {
+    /// Whether the public name has this node's address.
+    given: Mutex<Given>,
     /// Transitions by role and reason.
     transitions: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     last: Mutex<Option<String>>,
@@ -95,7 +99,7 @@ impl Twin {
             });
             news
         });
-        let record = Arc::<Record>::default();
+        let record = Arc::new(Record::new(clock::now()));
         let loaded = world.loaded.load();
         let dir = loaded.config.state_dir.as_ref();
         let keeper = dir.map(|dir| Keeper::new(dir, &settings.me, world.sink.clone()));
@@ -144,11 +148,14 @@ impl Twin {
     }
 
     /// Gives the name away, if this node holds it and somebody can take it.
-    /// Says for how long resolvers may still send clients here.
-    pub(super) async fn leave(&self) -> Duration {
-        let held = self.driver.view().is_some_and(|it| it.role == Role::Holder);
+    pub(super) async fn leave(&self) {
         self.driver.leave(LEAVE).await;
-        if held { self.ttl } else { Duration::ZERO }
+    }
+
+    /// Until when resolvers may send clients here, whatever this node is to
+    /// the pair, if nobody gives its address out from `now` on.
+    pub(super) fn known_until(&self, now: Moment) -> Moment {
+        self.record.given().known_until(now, self.ttl)
     }
 
     /// Carries out what a person has ordered.
@@ -296,6 +303,24 @@ impl Twin {
 }
 
 impl Record {
+    fn new(now: Moment) -> Self {
+        Self {
+            given: Mutex::new(Given::at_start(now)),
+            transitions: Mutex::default(),
+            last: Mutex::default(),
+            stale: AtomicU64::new(0),
+        }
+    }
+
+    fn given(&self) -> Given {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_given(&self, is_given: bool) {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.note(is_given, clock::now());
+    }
+
     fn last(&self) -> Option<String> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone()
@@ -336,7 +361,7 @@ fn fitness(world: &Weak<World>) -> Fitness {
     let snapshot = world.snapshot.load();
     let has_listeners = !snapshot.listeners.is_empty() && !world.binds.load().is_empty();
     Fitness {
-        serving: is_awake && has_listeners && idle < STALL && !world.is_stopping(),
+        serving: is_awake && has_listeners && idle < STALL && world.stage() < Stage::Draining,
         has_backends: snapshot.listeners.iter().any(|it| it.pool.usable() > 0),
     }
 }
@@ -367,6 +392,8 @@ struct Voice {
 impl Outlet for Voice {
     fn show(&mut self, view: &View) {
         self.holder = view.claim.as_ref().map(|it| it.holder.clone());
+        self.record
+            .note_given(given::is_given(view, self.active_active));
         self.publish(view);
         self.tell_hook(view);
         self.memory.send_if_modified(|it| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::kernel::KernelPlane;
+use super::stage::Stage;
 use super::twin::Twin;
 use crate::clock;
 use crate::config::Config;
@@ -34,7 +35,7 @@ pub(super) struct World {
     pub(super) twin: OnceLock<Twin>,
     pub(super) kernel: KernelPlane,
     reload_error: Mutex<Option<String>>,
-    is_stopping: AtomicBool,
+    stage: AtomicU8,
     is_ready: AtomicBool,
 }
 
@@ -115,7 +116,7 @@ impl World {
             admin_bind: OnceLock::new(),
             twin: OnceLock::new(),
             reload_error: Mutex::default(),
-            is_stopping: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Running as u8),
             is_ready: AtomicBool::new(false),
         }
     }
@@ -130,13 +131,14 @@ impl World {
         self.is_ready.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the process no longer accepts clients.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+    /// How far the process is on its way out.
+    pub(super) fn stage(&self) -> Stage {
+        Stage::of(self.stage.load(Ordering::Relaxed))
     }
 
-    pub(super) fn become_stopping(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
+    /// Goes on to `stage`; never back.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::Relaxed);
     }
 
     /// What the nodes of a pair compare, of the configuration in force.

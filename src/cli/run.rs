@@ -1,9 +1,17 @@
 //! `tandem run`
 
+use std::time::Duration;
+
 use super::{ConfigFile, Exit, complain};
-use crate::app::{self, Source, StartError};
+use crate::app::{self, Signals, Source, StartError};
 use crate::config::Config;
 use crate::event::Sink;
+
+/// How long what still runs may take to end once all sessions have: a lookup,
+/// a write to a disk.
+const REST: Duration = Duration::from_secs(1);
+/// How long whoever reads the log may take for what is left of it.
+const LOG: Duration = Duration::from_secs(2);
 
 pub(super) fn run(file: &ConfigFile) -> Exit {
     let source = Source {
@@ -21,6 +29,13 @@ pub(super) fn run(file: &ConfigFile) -> Exit {
 
 /// Serves until a signal ends it.
 pub(super) fn serve(config: Config, source: Source) -> Exit {
+    let mut signals = match Signals::start() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("cannot hear signals: {error}"));
+            return Exit::Refused;
+        }
+    };
     let (sink, log) = match Sink::start(config.log.format) {
         Ok(started) => started,
         Err(error) => {
@@ -37,14 +52,16 @@ pub(super) fn serve(config: Config, source: Source) -> Exit {
         .build();
     let served = match runtime {
         Ok(runtime) => {
-            let served = runtime.block_on(app::serve(config, source, sink));
+            let served = runtime.block_on(app::serve(config, source, sink, &mut signals));
             // Tasks hold the log's sender: they go before it is waited for.
-            drop(runtime);
+            // Threads that wait for a disk or a resolver cannot be ended.
+            runtime.shutdown_timeout(REST);
             served
         }
         Err(error) => Err(StartError::System(error)),
     };
-    log.join();
+    // What is not read is lost.
+    let _written = log.join(LOG);
     match served {
         Ok(()) => Exit::Ok,
         Err(error) => {

@@ -3,8 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::recent::Recent;
@@ -27,7 +26,10 @@ pub struct Sink {
 
 /// The thread that writes the log.
 #[derive(Debug)]
-pub struct LogThread(JoinHandle<()>);
+pub struct LogThread {
+    /// Is closed when the thread has ended.
+    end: Receiver<()>,
+}
 
 impl Sink {
     /// A sink, and the thread that writes what it takes to standard error.
@@ -39,10 +41,14 @@ impl Sink {
         };
         let (sink, receiver) = Self::channel(CAPACITY);
         let dropped = Arc::clone(&sink.dropped);
-        let thread = std::thread::Builder::new()
+        let (alive, end) = sync_channel(0);
+        std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&receiver, is_text, &dropped, io::stderr()))?;
-        Ok((sink, LogThread(thread)))
+            .spawn(move || {
+                let _alive: SyncSender<()> = alive;
+                write_all(&receiver, is_text, &dropped, io::stderr());
+            })?;
+        Ok((sink, LogThread { end }))
     }
 
     fn channel(capacity: usize) -> (Self, Receiver<(Duration, Event)>) {
@@ -83,11 +89,11 @@ impl Sink {
 }
 
 impl LogThread {
-    /// Waits until everything said has been written. Every [`Sink`] must be
-    /// gone by then, or this waits for it.
-    pub fn join(self) {
-        // A panic of the log thread has been reported by the panic hook.
-        let _reported = self.0.join();
+    /// Waits until everything said has been written, for at most `limit`:
+    /// whoever reads the log may have stopped to. Says whether all was
+    /// written. As long as there is a [`Sink`], more may come.
+    pub fn join(self, limit: Duration) -> bool {
+        self.end.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
