@@ -21,6 +21,7 @@ mod limits;
 mod mysql;
 mod proxy_protocol;
 mod reloads;
+mod stopping;
 mod streams;
 mod web;
 

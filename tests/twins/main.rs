@@ -10,6 +10,7 @@ mod hosts;
 mod kit;
 mod lasting;
 mod lease;
+mod leaving;
 mod packets;
 mod resolver;
 #[path = "../register/kit/server.rs"]

@@ -179,6 +179,29 @@ impl Tandem {
         Self { proc, dir }
     }
 
+    /// Starts one through the command `prefix`, changed as `change` wants it,
+    /// and does not wait.
+    pub(crate) fn launch_as(
+        yaml: &str,
+        prefix: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let dir = work_dir();
+        write_config(dir.path(), yaml);
+        let words: Vec<&str> = [prefix, &[PROGRAM, "run", "-c"]].concat();
+        let log = File::create(dir.path().join("log")).expect("our own directory");
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(dir.path().join("lb.yaml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        change(&mut command);
+        let proc = Proc::spawn(&mut command, "util-linux");
+        Self { proc, dir }
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("admin.sock")
     }
