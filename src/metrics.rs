@@ -63,6 +63,10 @@ metrics! {
         "Connections made to the backend.";
     BACKEND_RETRIES Counter "backend_retries_total" ["pool"]
         "Attempts on another backend after a failed one.";
+    BACKEND_PORTS_MAX Gauge "backend_source_ports_max" ["pool", "backend"]
+        "Local ports that connections to the backend may leave from, over all its sources.";
+    BACKEND_PORTS_USED Gauge "backend_source_ports_used" ["pool", "backend"]
+        "Local ports that connections to the backend take, those of other pools to the same server included.";
     BACKEND_STATE Gauge "backend_state" ["pool", "backend", "state"]
         "1 for the state that the backend is in, 0 for the others.";
     BACKEND_UP Gauge "backend_up" ["pool", "backend"]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ports::LocalPorts;
 use super::registry::Registry;
 use super::twin::Twin;
 use super::world::World;
@@ -161,6 +162,7 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
             Plane::User => listener_samples(view, &mut out),
         }
     }
+    let ports = LocalPorts::of(&snapshot);
     for pool in &snapshot.pools {
         // What only the workers can count is not shown as a zero.
         let has_workers = has_workers(&snapshot, pool);
@@ -172,6 +174,7 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
             backend_samples(world, view, &mut out);
             if has_workers {
                 traffic_samples(view, &mut out);
+                port_samples(&ports, view, &mut out);
             }
             connection_samples(&kernel, view, has_workers, &mut out);
         }
@@ -435,6 +438,16 @@ fn backend_samples(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
     }
     if let Some(cells) = world.probes.load().get(&backend.id) {
         probe_samples(pool, name, cells, out);
+    }
+}
+
+fn port_samples(ports: &LocalPorts<'_>, view: &BackendView, out: &mut Vec<Sample>) {
+    let backend = &view.backend;
+    let labels = [backend.pool.as_str(), backend.name.as_str()];
+    if let Some(most) = ports.most(view) {
+        let used = ports.used(view);
+        out.push(Sample::count(&metrics::BACKEND_PORTS_USED, &labels, used));
+        out.push(Sample::count(&metrics::BACKEND_PORTS_MAX, &labels, most));
     }
 }
 

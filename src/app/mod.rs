@@ -10,6 +10,7 @@ mod look;
 mod memory;
 mod notify;
 mod observe;
+mod ports;
 mod registry;
 mod resolve;
 mod signals;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 /// Addresses of this machine that connections to a backend leave from, in
 /// turn. None: the kernel chooses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sources(Arc<[IpAddr]>);
 
 impl Sources {

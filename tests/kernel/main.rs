@@ -5,6 +5,7 @@
 mod figures;
 mod kit;
 mod lasting;
+mod ports;
 mod starting;
 
 use std::io::ErrorKind;
