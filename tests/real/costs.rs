@@ -185,6 +185,63 @@ fn a_scrape_beside_five_thousand_connections_is_the_scrape_of_an_idle_one() {
     assert!(times < 3.0, "{times:.1} times the time of an idle one");
 }
 
+/// Row 30: each backend has so many lines to tell and costs what they cost: no
+/// look at a backend is a walk through all of them. Ten times the text takes
+/// 17 times the time, as it no longer fits the caches; a walk for each takes 90.
+#[test]
+fn a_scrape_of_two_thousand_backends_walks_through_them_once() {
+    let figures = |count: u16| {
+        // Nobody is probed for a minute, and nobody is asked to answer.
+        let mut lb = Lb::bare().process("workers: 1").pool(
+            "probe: { type: tcp, interval: 60s, fast_interval: 60s, down_interval: 60s, timeout: 1s }",
+        );
+        for at in 0..count {
+            let host = 1 + u8::try_from(at % 250).unwrap();
+            let net = u8::try_from(at / 250).unwrap();
+            lb = lb.backend(
+                &format!("b{at}"),
+                SocketAddr::from(([127, 9, net, host], 9)),
+            );
+        }
+        let tandem = Tandem::launch(&lb.yaml(), None, None);
+        tandem.wait_alive();
+        let scrape = || {
+            let start = Instant::now();
+            let reply = tandem.admin("GET", "/metrics");
+            assert_eq!(reply.status, 200);
+            (start.elapsed(), reply.body)
+        };
+        wait_until("every backend has been probed", SOON, || {
+            scrape().1.matches("tandem_probe_failures_total{").count() == usize::from(count)
+        });
+        let (lines, bytes) = {
+            let page = scrape().1;
+            (page.lines().count(), page.len())
+        };
+        let time = shortest((0..21).map(|_| scrape().0));
+        figure(
+            &format!("costs.scrape_of_{count}_backends"),
+            format!("{} us, {lines} lines, {bytes} bytes", time.as_micros()),
+        );
+        (time, lines)
+    };
+    let (few, few_lines) = figures(200);
+    let (many, many_lines) = figures(2000);
+    let each = (many_lines - few_lines) / 1800;
+    assert_eq!(
+        many_lines - few_lines,
+        each * 1800,
+        "each has as many lines"
+    );
+    assert!(each <= 25, "{each} lines for a backend");
+    let times = ratio(many, few);
+    figure("costs.scrape_2000_to_200", format!("{times:.1}"));
+    assert!(
+        times < 20.0,
+        "{times:.1} times the time for ten times as much"
+    );
+}
+
 /// A start waits for its first probes and for nothing else: not for an
 /// interval, a time-out or a grace.
 #[test]
