@@ -15,7 +15,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(20);
 const NEXT_LOOK: Duration = Duration::from_millis(250);
 /// Who is silent is handed over when the kernel repeats its part of the
 /// handshake, 1, 3 and 7 seconds after it began.
-const LIMIT: Duration = Duration::from_secs(8);
+pub(super) const LIMIT: Duration = Duration::from_secs(8);
 
 /// Sockets that are closing.
 #[derive(Debug, Default)]
@@ -56,6 +56,11 @@ impl Closing {
             });
         }
         is_shut
+    }
+
+    /// Whether nothing is closing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// When to look again.

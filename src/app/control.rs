@@ -27,10 +27,9 @@ const SHED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What may be asked of the control loop.
 pub(super) enum Request {
-    /// Do what this stage begins with; its rules are in force already.
+    /// Do what this stage begins with; its rules are in force already. The
+    /// answer to `Draining` comes when all listening sockets have closed.
     Enter(Stage, oneshot::Sender<()>),
-    /// Take over clients that have said nothing yet: the sockets will close.
-    MeetSilent,
     /// Read the file again.
     Reload(Reload),
     /// The file has been read.
@@ -81,6 +80,8 @@ pub(super) struct Control {
     asked: u64,
     /// The newest of them that was put in force.
     applied: u64,
+    /// Who waits until a stage has begun.
+    entered: Option<oneshot::Sender<()>>,
 }
 
 struct Probed {
@@ -123,6 +124,7 @@ impl Control {
             requests,
             asked: 0,
             applied: 0,
+            entered: None,
         }
     }
 
@@ -163,6 +165,7 @@ impl Control {
                 () = wait_until(look) => {
                     let closed = self.sockets.close_done(&self.world.workers, clock::now());
                     self.check(closed);
+                    self.tell_entered();
                 }
                 _ = shed.tick() => self.log_shed(),
                 else => return,
@@ -268,10 +271,9 @@ impl Control {
         match request {
             Request::Enter(stage, reply) => {
                 self.enter(stage);
-                // Who asked may have gone; it is done all the same.
-                let _gone = reply.send(());
+                self.entered = Some(reply);
+                self.tell_entered();
             }
-            Request::MeetSilent => self.sockets.meet_silent(),
             Request::Reload(reload) if self.may_reload() => self.begin_reload(reload),
             Request::Loaded(reread) if self.may_reload() => self.finish_reload(*reread),
             // Who has asked hears it by the reply that never comes.
@@ -279,6 +281,17 @@ impl Control {
                 let why = ReloadError::Stopping.to_string();
                 self.world.sink.say(Event::ReloadFailed { why });
             }
+        }
+    }
+
+    /// Answers who waits for a stage, if it has begun.
+    fn tell_entered(&mut self) {
+        if self.world.stage() == Stage::Draining && self.sockets.is_closing() {
+            return;
+        }
+        if let Some(reply) = self.entered.take() {
+            // Who asked may have gone; it is done all the same.
+            let _gone = reply.send(());
         }
     }
 
@@ -290,8 +303,9 @@ impl Control {
         match stage {
             Stage::Running | Stage::Leaving => {}
             Stage::Draining => {
-                // The workers are to hold the last copies.
-                self.sockets.clear();
+                // The workers hold the last copies of the sockets from here on.
+                let retired = self.sockets.retire_all(&self.world.workers, clock::now());
+                self.check(retired);
                 self.world.kernel.close(&self.world.snapshot.load());
             }
             Stage::Ended => self.probers.clear(),

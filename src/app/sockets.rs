@@ -184,21 +184,19 @@ impl Sockets {
         let is_wanted = |place: &Place| listeners.iter().any(|it| it.is_at(place));
         self.held.retain(|place, _| is_wanted(place));
         let gone = self.bound.extract_if(|place, _| !is_wanted(place));
-        for (place, bound) in gone {
-            let Bound {
-                gate,
-                actual,
-                copies,
-                ..
-            } = bound;
-            if !self.closing.begin(gate, place, actual, &copies, now) {
-                // The copies go first: when the workers close theirs, the
-                // kernel must not go on accepting on nobody's behalf.
-                drop(copies);
-                workers.unlisten(gate)?;
-            }
-        }
-        Ok(())
+        begin_closing(&mut self.closing, gone, workers, now)
+    }
+
+    /// Begins to close all that are listened on. What is held for the kernel
+    /// stays held until its rules are gone: a successor must not write its own
+    /// before.
+    pub(super) fn retire_all(&mut self, workers: &Workers, now: Moment) -> io::Result<()> {
+        begin_closing(&mut self.closing, self.bound.drain(), workers, now)
+    }
+
+    /// Whether somebody may still come out of a socket that is to close.
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
     }
 
     /// When [`close_done`](Self::close_done) is to be called.
@@ -238,19 +236,6 @@ impl Sockets {
         }
     }
 
-    /// From now on the kernel hands over connections that have said nothing
-    /// yet; those that wait with it already, when it next repeats its part of
-    /// their handshake (after 1, 3 and 7 seconds).
-    pub(super) fn meet_silent(&mut self) {
-        for bound in self.bound.values_mut() {
-            if std::mem::take(&mut bound.is_deferred) {
-                for copy in &bound.copies {
-                    let _lost_if_silent = defer::set_defer_accept(copy, false);
-                }
-            }
-        }
-    }
-
     /// Where each of `listeners` accepts.
     pub(super) fn addresses(&self, listeners: &[ListenerSettings]) -> Vec<(Name, SocketAddr)> {
         let mut all = Vec::new();
@@ -264,13 +249,30 @@ impl Sockets {
         all.sort();
         all
     }
+}
 
-    /// Lets go of all that are listened on. What is held for the kernel stays
-    /// held until its rules are gone: a successor must not write its own
-    /// before.
-    pub(super) fn clear(&mut self) {
-        self.bound.clear();
+/// Shuts the sockets of `gone`, which close when nobody waits behind them.
+fn begin_closing(
+    closing: &mut Closing,
+    gone: impl Iterator<Item = (Place, Bound)>,
+    workers: &Workers,
+    now: Moment,
+) -> io::Result<()> {
+    for (place, bound) in gone {
+        let Bound {
+            gate,
+            actual,
+            copies,
+            ..
+        } = bound;
+        if !closing.begin(gate, place, actual, &copies, now) {
+            // The copies go first: when the workers close theirs, the
+            // kernel must not go on accepting on nobody's behalf.
+            drop(copies);
+            workers.unlisten(gate)?;
+        }
     }
+    Ok(())
 }
 
 impl Fresh {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
+use super::closing;
 use super::control::Request;
 use super::notify;
 use super::signals::Signals;
@@ -30,19 +31,22 @@ pub(super) async fn stop(world: &Arc<World>, signals: &Signals, requests: &mpsc:
     notify::tell(notify::STOPPING, &world.sink);
     // It ends with the process.
     tokio::spawn(notify::ask_for_time(world.sink.clone()));
-    enter(Stage::Leaving, world, signals, requests).await;
-    leave_pair(world, signals, requests).await;
+    enter(Stage::Leaving, Duration::ZERO, world, signals, requests).await;
+    leave_pair(world, signals).await;
     let grace = world.loaded.load().config.limits.shutdown_grace;
     world.sink.say(Event::Stopping {
         sessions: world.workers.sessions(),
         grace,
     });
-    enter(Stage::Draining, world, signals, requests).await;
     let deadline = clock::now() + grace;
-    let mut cut = end_sessions(world, signals, grace).await;
+    // Whoever the kernel has greeted is met first, within the grace.
+    let meet = grace.min(closing::LIMIT);
+    enter(Stage::Draining, meet, world, signals, requests).await;
+    let rest = deadline.since(clock::now());
+    let mut cut = end_sessions(world, signals, rest).await;
     let rest = deadline.since(clock::now());
     unless_hurried(signals, rest + STEP, world.kernel.drain(deadline)).await;
-    enter(Stage::Ended, world, signals, requests).await;
+    enter(Stage::Ended, Duration::ZERO, world, signals, requests).await;
     signals.allow(RULES);
     match timeout(RULES, world.kernel.remove(&world.sink)).await {
         Ok(left) => cut += left,
@@ -56,23 +60,36 @@ pub(super) async fn stop(world: &Arc<World>, signals: &Signals, requests: &mpsc:
 }
 
 /// Begins `stage`. From this call on nothing is done that it does not permit.
-async fn enter(stage: Stage, world: &World, signals: &Signals, requests: &mpsc::Sender<Request>) {
+/// What it begins with may take `time`, and is given up after that, or when
+/// somebody asks twice.
+async fn enter(
+    stage: Stage,
+    time: Duration,
+    world: &World,
+    signals: &Signals,
+    requests: &mpsc::Sender<Request>,
+) {
     world.enter(stage);
-    signals.allow(STEP);
+    signals.allow(time + STEP);
     let (reply, done) = oneshot::channel();
+    let asked = timeout(STEP, requests.send(Request::Enter(stage, reply))).await;
+    // A loop that has gone has nothing open.
     let entered = async {
-        // A loop that has gone has nothing open.
-        if requests.send(Request::Enter(stage, reply)).await.is_ok() {
-            let _gone = done.await;
-        }
+        let _gone = done.await;
     };
-    if timeout(STEP, entered).await.is_err() {
+    if asked.is_err() {
         trouble(world, "the control loop does not answer");
+    } else if time.is_zero() {
+        if timeout(STEP, entered).await.is_err() {
+            trouble(world, "the control loop does not answer");
+        }
+    } else {
+        unless_hurried(signals, time, entered).await;
     }
 }
 
 /// Gives the name away first, and serves on until resolvers know.
-async fn leave_pair(world: &World, signals: &Signals, requests: &mpsc::Sender<Request>) {
+async fn leave_pair(world: &World, signals: &Signals) {
     let Some(twin) = world.twin.get() else {
         return;
     };
@@ -81,12 +98,6 @@ async fn leave_pair(world: &World, signals: &Signals, requests: &mpsc::Sender<Re
     if twin.known_until(begun) <= clock::now() {
         return;
     }
-    // Clients that have said nothing yet are only the kernel's so far, and
-    // would be lost with the sockets.
-    let meet = async {
-        let _stops_anyway = requests.send(Request::MeetSilent).await;
-    };
-    unless_hurried(signals, STEP, meet).await;
     while !signals.is_hurried() {
         // Nobody may have been there to take the name at first.
         let rest = twin.known_until(begun).since(clock::now());

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::kit::{Backend, Load, Plan, SOON, Tandem, figure, ms, pass, ports, wait_until};
 
 /// How many clients are silent when the file changes.
-const SILENT: usize = 20;
+pub(crate) const SILENT: usize = 20;
 
 /// A file: listeners and pools as they stand in it.
 struct File {
@@ -52,12 +52,12 @@ fn silent(to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn silents(to: SocketAddr) -> Vec<TcpStream> {
+pub(crate) fn silents(to: SocketAddr) -> Vec<TcpStream> {
     (0..SILENT).map(|_| silent(to)).collect()
 }
 
 /// How many of them are answered when they speak.
-fn answered(clients: Vec<TcpStream>) -> usize {
+pub(crate) fn answered(clients: Vec<TcpStream>) -> usize {
     let speak = |mut it: TcpStream| {
         it.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::kit::tandem::{Lb, Tandem};
-use crate::kit::{Backend, SOON, figure, http, output, ports, said, wait_until};
+use crate::kit::{Backend, SOON, figure, http, output, pass, ports, said, wait_until};
+use crate::reloads::{SILENT, answered, silents};
 
 /// Far beyond what an end takes on a busy machine, and far below what those
 /// wait for who hang.
@@ -107,6 +108,32 @@ fn who_asks_twice_gets_the_end_at_once_whether_or_not_the_log_is_read() {
             took,
         );
         assert!(!works(&mut session));
+    }
+}
+
+/// The kernel keeps a silent client of an HTTP listener to itself, and hands it
+/// over 7 s after it came at the latest.
+#[test]
+fn clients_who_are_silent_when_it_is_told_to_end_are_served() {
+    for workers in [1, 2] {
+        let backends = Backend::several(1);
+        let lb = Lb::new(&backends, "http").process("shutdown_grace: 60s");
+        let lb = lb.process(&format!("workers: {workers}"));
+        let mut tandem = lb.start();
+        let (early, late) = (silents(lb.address), silents(lb.address));
+        begin_stop(&tandem, lb.address);
+        let early = answered(early);
+        assert!(tandem.proc.is_running(), "somebody is silent still");
+        pass(Duration::from_secs(8));
+        let late = answered(late);
+        figure(
+            &format!("stopping.silent_answered (workers: {workers})"),
+            format!("{early} at once, {late} after 8 s, of {SILENT} each"),
+        );
+        assert_eq!((early, late), (SILENT, SILENT));
+        let ended = tandem.proc.wait(ENDS).and_then(|it| it.code());
+        assert_eq!(ended, Some(0), "{}", tandem.log());
+        assert!(tandem.events("stopped").iter().all(|it| it["cut"] == 0));
     }
 }
 
