@@ -23,6 +23,7 @@ mod proxy_protocol;
 mod reloads;
 mod stopping;
 mod streams;
+mod unit;
 mod web;
 
 /// No test: the process behind `kit::Backend`, which runs this file again.
