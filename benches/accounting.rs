@@ -96,7 +96,7 @@ fn median(part: Part, other: Option<usize>) -> f64 {
     let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let name = || Name::new("versus").unwrap();
     let world = World {
-        backend: Backend::new(BackendId(1), name(), name(), address, 2),
+        backend: Backend::new(BackendId(1), name(), name(), address.into(), 2),
         listener: ListenerLive::new(2),
         pool: PoolLive::new(2),
     };

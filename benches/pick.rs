@@ -12,7 +12,7 @@ use tandem::pool::{
     Asking, BackendSettings, BackendState, Board, ListenerSettings, Policy, PoolSettings, Protocol,
     Turns, Wanted,
 };
-use tandem::types::{Address, Name, Weight};
+use tandem::types::{Address, Endpoint, Name, Weight};
 
 const ROUNDS: usize = 15;
 const PICKS: u32 = 200_000;
@@ -64,7 +64,7 @@ fn pool(policy: Policy, count: u16) -> Arc<tandem::pool::PoolView> {
     settings.policy = policy;
     let wanted = Wanted {
         addresses: (1..=count)
-            .map(|port| ([127, 0, 0, 1], port).into())
+            .map(|port| Endpoint::Tcp(([127, 0, 0, 1], port).into()))
             .collect(),
         settings,
     };

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -108,7 +109,7 @@ fn board(count: u16) -> Board {
         .collect();
     let wanted = Wanted {
         addresses: (1..=count)
-            .map(|port| ([127, 0, 0, 1], port).into())
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into())
             .collect(),
         settings: PoolSettings::new(name.clone(), Protocol::Tcp, backends),
     };

@@ -40,7 +40,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<Report>) -> Probe
     let target = Target {
         pool: name.clone(),
         backend: name,
-        address,
+        address: address.into(),
         is_clients_port: true,
         host: address.ip().to_string(),
         sources: tandem::types::Sources::default(),

@@ -103,7 +103,10 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
     let mut settings = pool.settings.backends.iter();
     let configured = settings.find(|it| it.name == backend.name);
     let address = match configured {
-        Some(configured) if backend.address.port() == 0 => configured.address.to_string(),
+        // A host name that has never been found.
+        Some(configured) if backend.address.tcp().is_some_and(|it| it.port() == 0) => {
+            configured.address.to_string()
+        }
         Some(_) | None => backend.address.to_string(),
     };
     let kernel = world.kernel.measured().unwrap_or_default();

@@ -37,7 +37,7 @@ use crate::metrics;
 use crate::pool::{Backend, PoolSettings, Snapshot};
 use crate::proxy::Workers;
 use crate::status::Status;
-use crate::types::Address;
+use crate::types::{Address, Endpoint};
 
 use crate::admin::PairOrder;
 use crate::status::{DnsStatus, PairStatus};
@@ -287,10 +287,10 @@ fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Targ
     let configured = settings.find(|it| it.name == backend.name);
     let host = match configured.map(|it| &it.address) {
         Some(Address::Host { host, .. }) => host.clone(),
-        Some(Address::Ip(_)) | None => backend.address.ip().to_string(),
+        Some(Address::Ip(_) | Address::Unix(_)) | None => backend.address.host(),
     };
-    let mut address = backend.address;
-    if let Some(port) = probe.port
+    let mut address = backend.address.clone();
+    if let (Some(port), Endpoint::Tcp(address)) = (probe.port, &mut address)
         && address.port() != 0
     {
         address.set_port(port);
@@ -298,12 +298,12 @@ fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Targ
     Target {
         pool: backend.pool.clone(),
         backend: backend.name.clone(),
-        address,
-        is_clients_port: probe.is_at(backend.address.port()),
+        address: address.clone(),
+        is_clients_port: probe.is_at(&backend.address),
         host,
         sources: configured
             .map_or(&pool.source, |it| pool.sources_of(it))
-            .towards(address),
+            .towards(&address),
         send_proxy: pool.send_proxy,
     }
 }

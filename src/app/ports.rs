@@ -35,25 +35,32 @@ impl<'s> LocalPorts<'s> {
     fn count(snapshot: &'s Snapshot, each: Option<u64>) -> Self {
         let mut used = HashMap::new();
         for view in snapshot.pools.iter().flat_map(|pool| &pool.backends) {
-            *used.entry(server(view)).or_default() += u64::from(view.backend.active());
+            if let Some(server) = server(view) {
+                *used.entry(server).or_default() += u64::from(view.backend.active());
+            }
         }
         Self { each, used }
     }
 
     /// How many connections to a backend take.
     pub(super) fn used(&self, view: &BackendView) -> u64 {
-        self.used.get(&server(view)).copied().unwrap_or(0)
+        server(view)
+            .and_then(|it| self.used.get(&it))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// How many there are.
     pub(super) fn most(&self, view: &BackendView) -> Option<u64> {
         // Where no source is named the kernel chooses one, always the same.
+        view.backend.address.tcp()?;
         Some(self.each? * view.sources.len().max(1) as u64)
     }
 }
 
-fn server(view: &BackendView) -> Server<'_> {
-    (view.backend.address, &view.sources)
+/// `None`: a unix socket, which takes no port.
+fn server(view: &BackendView) -> Option<Server<'_>> {
+    Some((view.backend.address.tcp()?, &view.sources))
 }
 
 /// How many ports lie in `range` ("32768 60999") and are not in `reserved`
@@ -74,7 +81,7 @@ mod tests {
     use super::*;
     use crate::clock::Moment;
     use crate::pool::{BackendSettings, Board, PoolSettings, Protocol, Wanted};
-    use crate::types::{Address, Name};
+    use crate::types::{Address, Endpoint, Name};
 
     #[test]
     fn both_ends_of_the_range_are_given_out_and_the_reserved_are_not() {
@@ -97,7 +104,7 @@ mod tests {
             settings.source = Sources::new(sources.iter().map(|it| it.parse().unwrap()).collect());
             Wanted {
                 settings,
-                addresses: vec![address],
+                addresses: vec![Endpoint::Tcp(address)],
             }
         };
         let two = ["10.0.0.2", "10.0.0.3"];

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::pool::{PoolSettings, Wanted};
-use crate::types::{Address, Name, plain_socket};
+use crate::types::{Address, Endpoint, Name, plain_socket};
 
 /// How often host names are looked up again. getaddrinfo(3) tells no TTL.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -73,10 +73,11 @@ impl Addresses {
     /// A pool with the addresses of its backends.
     pub(super) fn locate(&self, settings: &PoolSettings) -> Wanted {
         let locate = |address: &Address| match address {
-            Address::Ip(address) => *address,
+            Address::Ip(address) => Endpoint::Tcp(*address),
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
             Address::Host { host, port } => {
                 let key = (host.clone(), *port);
-                self.0.get(&key).copied().unwrap_or(NOWHERE)
+                Endpoint::Tcp(self.0.get(&key).copied().unwrap_or(NOWHERE))
             }
         };
         Wanted {

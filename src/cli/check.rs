@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CheckArgs, ConfigFile, Exit, complain, out, probe};
 use crate::config::Config;
-use crate::types::Address;
+use crate::types::{Address, Endpoint};
 
 pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
     let path = file.path();
@@ -71,6 +71,7 @@ pub(super) fn describe(address: &str, result: &Result<(String, Duration), String
 pub(super) fn host_of(address: &Address) -> String {
     match address {
         Address::Host { host, .. } => host.clone(),
-        Address::Ip(address) => address.ip().to_string(),
+        Address::Ip(address) => Endpoint::Tcp(*address).host(),
+        Address::Unix(path) => Endpoint::Unix(path.clone()).host(),
     }
 }

@@ -1,6 +1,6 @@
 //! `tandem probe`
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use super::check::{describe, host_of};
@@ -10,7 +10,7 @@ use crate::health::{
     HttpProbe, MysqlLogin, MysqlProbe, Outcome, Probe, ProbeKind, ProbeSettings, Target, Timing,
     Tls,
 };
-use crate::types::{Address, Name, ProxyVersion, Secret, Sources, plain_socket};
+use crate::types::{Address, Endpoint, Name, ProxyVersion, Secret, Sources, plain_socket};
 
 pub(super) fn probe(args: &ProbeArgs) -> Exit {
     let address = match Address::parse(&args.address) {
@@ -99,17 +99,17 @@ pub(super) fn once(
         .build()
         .map_err(|error| error.to_string())?;
     let mut socket_address = resolve(address)?;
-    let is_clients_port = settings.is_at(socket_address.port());
-    if let Some(port) = settings.port {
-        socket_address.set_port(port);
+    let is_clients_port = settings.is_at(&socket_address);
+    if let (Some(port), Endpoint::Tcp(address)) = (settings.port, &mut socket_address) {
+        address.set_port(port);
     }
     let target = Target {
         pool,
         backend,
+        sources: sources.towards(&socket_address),
         address: socket_address,
         is_clients_port,
         host: host_of(address),
-        sources: sources.towards(socket_address),
         send_proxy,
     };
     runtime.block_on(async {
@@ -127,14 +127,15 @@ pub(super) fn once(
     })
 }
 
-fn resolve(address: &Address) -> Result<SocketAddr, String> {
+fn resolve(address: &Address) -> Result<Endpoint, String> {
     match address {
-        Address::Ip(address) => Ok(*address),
+        Address::Ip(address) => Ok(Endpoint::Tcp(*address)),
+        Address::Unix(path) => Ok(Endpoint::Unix(path.clone())),
         Address::Host { host, port } => (host.as_str(), *port)
             .to_socket_addrs()
             .map_err(|error| format!("{host}: {error}"))?
             .next()
-            .map(plain_socket)
+            .map(|it| Endpoint::Tcp(plain_socket(it)))
             .ok_or_else(|| format!("{host}: no address")),
     }
 }

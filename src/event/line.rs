@@ -247,7 +247,7 @@ fn of_connection(it: &Connection) -> Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Reason;
+    use crate::types::{Endpoint, Reason};
 
     #[test]
     fn nobody_breaks_a_line() {
@@ -298,7 +298,10 @@ mod tests {
             client: "192.0.2.1:5".parse().unwrap(),
             proxy_src: None,
             pool: Name::new("site").unwrap(),
-            backend: Some((Name::new("a").unwrap(), "10.0.0.1:80".parse().unwrap())),
+            backend: Some((
+                Name::new("a").unwrap(),
+                Endpoint::Tcp(([10, 0, 0, 1], 80).into()),
+            )),
             reason: Reason::ClientClosed,
             why: None,
             bytes_in: 1,

@@ -8,7 +8,7 @@ mod sink;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::types::{Name, Reason};
+use crate::types::{Endpoint, Name, Reason};
 
 pub use settings::{LogFormat, LogSettings};
 pub use sink::{LogThread, Sink};
@@ -155,7 +155,7 @@ pub struct Connection {
     /// The pool.
     pub pool: Name,
     /// The backend that served it, or was tried last.
-    pub backend: Option<(Name, SocketAddr)>,
+    pub backend: Option<(Name, Endpoint)>,
     /// Why it ended.
     pub reason: Reason,
     /// The same more closely, in a word, where there is more to say.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::Secret;
+use crate::types::{Endpoint, Secret};
 
 /// How the backends of one pool are probed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,10 +17,13 @@ pub struct ProbeSettings {
 }
 
 impl ProbeSettings {
-    /// Whether a backend whose clients are sent to `port` is probed there.
-    pub fn is_at(&self, port: u16) -> bool {
+    /// Whether a backend whose clients are sent to `to` is probed there.
+    pub fn is_at(&self, to: &Endpoint) -> bool {
         let elsewhere = matches!(self.kind, ProbeKind::Exec(_));
-        !elsewhere && self.port.is_none_or(|own| own == port)
+        !elsewhere
+            && self
+                .port
+                .is_none_or(|own| to.tcp().is_none_or(|it| it.port() == own))
     }
 }
 

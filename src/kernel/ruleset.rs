@@ -54,7 +54,8 @@ impl Ruleset {
         let views = snapshot.listeners.iter().filter(is_ours);
         let services = views.map(|view| {
             let members = view.pool.backends.iter().map(|it| &it.backend);
-            let members = members.map(|it| (it.id.0, it.address));
+            // Others are refused by the configuration's checks.
+            let members = members.filter_map(|it| Some((it.id.0, it.address.tcp()?)));
             backends.extend(members.clone());
             Service {
                 listener: view.door.id.0,

@@ -4,7 +4,7 @@ use crate::pool::{
     BackendId, BackendSettings, BackendState, Board, ListenerSettings, PoolSettings, Protocol,
     Wanted,
 };
-use crate::types::{Address, Name, Weight};
+use crate::types::{Address, Endpoint, Name, Weight};
 
 const UP: BackendState = BackendState::Up { ramp_from: None };
 
@@ -28,7 +28,10 @@ fn board(binds: &[&str], plane: Plane, backends: &[(&str, u16, u8)]) -> (Board, 
     }
     let wanted = Wanted {
         settings: PoolSettings::new(name("web"), Protocol::Tcp, settings),
-        addresses: backends.iter().map(|it| it.0.parse().unwrap()).collect(),
+        addresses: backends
+            .iter()
+            .map(|it| Endpoint::Tcp(it.0.parse().unwrap()))
+            .collect(),
     };
     let mut board = Board::new(1);
     let delta = board.configure(&[listener], &[wanted], Moment::START);

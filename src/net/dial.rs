@@ -1,13 +1,14 @@
 //! Sockets that connect, without waiting for it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::types::OwnFault;
+use super::unix;
+use crate::types::{Endpoint, OwnFault};
 
 /// What became of a connect(2) so far.
 #[derive(Debug)]
@@ -18,10 +19,17 @@ pub enum Dialed {
     Connecting(TcpStream),
 }
 
-/// Begins to connect to `address`, from `source` if that is not the kernel's
-/// choice. With a request in hand the end of the
-/// handshake waits for it, and both leave in one segment.
-pub fn start(address: SocketAddr, source: Option<IpAddr>, has_request: bool) -> io::Result<Dialed> {
+/// Begins to connect to `to`, from `source` if that is not the kernel's choice.
+/// With a request in hand the end of the handshake waits for it, and both leave
+/// in one segment.
+///
+/// The stream to a unix socket is the same type: it is read, written and closed
+/// by the same calls, and only TCP's own options fail on it.
+pub fn start(to: &Endpoint, source: Option<IpAddr>, has_request: bool) -> io::Result<Dialed> {
+    let address = match to {
+        Endpoint::Tcp(address) => *address,
+        Endpoint::Unix(path) => return Ok(Dialed::Connected(unix::connect(path)?.into())),
+    };
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking(),

@@ -12,3 +12,4 @@ pub mod proxy_header;
 pub mod shutter;
 pub mod source;
 pub mod tune;
+pub mod unix;

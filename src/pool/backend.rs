@@ -1,12 +1,12 @@
 //! A backend as the data plane knows it: who it is, and its live counters.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counters::{Cell, Histogram, PerWorker};
 use crate::clock::Moment;
-use crate::types::{BadHeader, ConnectFailure, Name, Reason, Sources};
+use crate::types::{BadHeader, ConnectFailure, Endpoint, Name, Reason, Sources};
 
 /// Which backend, for the life of the process. A backend that keeps its pool,
 /// name and address over a reload keeps its number.
@@ -24,7 +24,7 @@ pub struct Backend {
     /// Its name in the pool.
     pub name: Name,
     /// Where it is.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// What workers count.
     pub cells: PerWorker<BackendCells>,
     active: AtomicU32,
@@ -59,7 +59,7 @@ impl Backend {
     const MOST_DOUBLINGS: u32 = 5;
 
     /// A backend nobody has connected to yet.
-    pub fn new(id: BackendId, pool: Name, name: Name, address: SocketAddr, workers: usize) -> Self {
+    pub fn new(id: BackendId, pool: Name, name: Name, address: Endpoint, workers: usize) -> Self {
         Self {
             id,
             pool,
@@ -262,7 +262,7 @@ mod tests {
             BackendId(1),
             name.clone(),
             name,
-            "127.0.0.1:1".parse().unwrap(),
+            Endpoint::Tcp(([127, 0, 0, 1], 1).into()),
             1,
         )
     }

@@ -1,7 +1,6 @@
 //! The single writer of the world: settings and verdicts in, [`Snapshot`]s
 //! out. Pure: the task around it is in `app`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::settings::{BackendSettings, ListenerSettings, PoolSettings};
 use super::snapshot::{BackendView, PoolView, Snapshot};
 use super::state::BackendState;
 use crate::clock::Moment;
-use crate::types::Name;
+use crate::types::{Endpoint, Name};
 
 /// How often ramping weights are computed anew, at the most.
 const RAMP_STEP: Duration = Duration::from_millis(250);
@@ -50,7 +49,7 @@ pub struct Wanted {
     /// The settings.
     pub settings: PoolSettings,
     /// The address of each backend, in the order of the settings.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Endpoint>,
 }
 
 /// What a new configuration means for those who watch over sockets and probes.
@@ -134,7 +133,7 @@ impl Board {
                 Some(member) => (member.backend, member.state, member.since),
                 None => {
                     let name = &wanted.settings.name;
-                    let backend = self.new_backend(name, &settings.name, *address);
+                    let backend = self.new_backend(name, &settings.name, address);
                     delta.added.push(Arc::clone(&backend));
                     (backend, BackendState::Starting, now)
                 }
@@ -152,10 +151,10 @@ impl Board {
         pool
     }
 
-    fn new_backend(&mut self, pool: &Name, name: &Name, address: SocketAddr) -> Arc<Backend> {
+    fn new_backend(&mut self, pool: &Name, name: &Name, address: &Endpoint) -> Arc<Backend> {
         self.last_id += 1;
         let id = BackendId(self.last_id);
-        let (pool, name) = (pool.clone(), name.clone());
+        let (pool, name, address) = (pool.clone(), name.clone(), address.clone());
         Arc::new(Backend::new(id, pool, name, address, self.workers))
     }
 
@@ -254,7 +253,7 @@ impl Pool {
                 sources: self
                     .settings
                     .sources_of(&member.settings)
-                    .towards(member.backend.address),
+                    .towards(&member.backend.address),
             }
         });
         let (settings, live) = (Arc::clone(&self.settings), Arc::clone(&self.live));

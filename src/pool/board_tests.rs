@@ -1,6 +1,6 @@
 use super::*;
 use crate::pool::{Door, Protocol};
-use crate::types::{Address, Weight};
+use crate::types::{Address, Endpoint, Weight};
 
 const UP: BackendState = BackendState::Up { ramp_from: None };
 
@@ -17,7 +17,7 @@ fn wanted(backends: &[BackendSettings]) -> Wanted {
     let settings = PoolSettings::new(name("web"), Protocol::Http, backends.to_vec());
     let addresses = backends
         .iter()
-        .map(|it| it.address.to_string().parse().unwrap())
+        .map(|it| Endpoint::Tcp(it.address.to_string().parse().unwrap()))
         .collect();
     Wanted {
         settings,

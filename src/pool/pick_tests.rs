@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::Seed;
 use crate::pool::{Backend, BackendSettings, BackendState, PoolLive, PoolSettings, Protocol};
-use crate::types::ConnectFailure;
+use crate::types::{ConnectFailure, Endpoint, Sources};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -16,7 +16,7 @@ fn pool(policy: Policy, members: &[(u32, u8, Option<u32>)]) -> PoolView {
         .map(|(i, &(weight, tier, max_connections))| {
             let name =
                 Name::new(&format!("{}", (b'a' + u8::try_from(i).unwrap()) as char)).unwrap();
-            let address = format!("127.0.0.1:{}", 1000 + i).parse().unwrap();
+            let address = Endpoint::Tcp(format!("127.0.0.1:{}", 1000 + i).parse().unwrap());
             BackendView {
                 backend: Arc::new(Backend::new(
                     BackendId(i as u64),
@@ -31,7 +31,7 @@ fn pool(policy: Policy, members: &[(u32, u8, Option<u32>)]) -> PoolView {
                 effective: weight * 1000,
                 tier,
                 max_connections,
-                sources: crate::types::Sources::default(),
+                sources: Sources::default(),
             }
         })
         .collect();

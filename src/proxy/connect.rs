@@ -3,6 +3,7 @@
 //! relay begins, so every failure here may be tried again elsewhere.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mio::{Interest, Token};
@@ -12,7 +13,7 @@ use super::context::Context;
 use super::session::{Leg, Phase, Session, Step};
 use crate::net::dial::{self, Dialed};
 use crate::net::proxy_header;
-use crate::pool::{Asking, BackendView, Pick, PoolView};
+use crate::pool::{Asking, Backend, BackendView, Pick, PoolView};
 use crate::types::{ConnectFailure, Reason};
 
 /// How often a place may be lost to another worker before the session queues.
@@ -92,12 +93,39 @@ impl Session {
         self.phase = Phase::Dialing;
         self.since = ctx.now;
         view.backend.begin(ctx.now);
-        let has_request = !self.up.waiting().is_empty();
         let source = view.backend.next_source(&view.sources);
-        let dialed = dial::start(view.backend.address, source, has_request);
+        self.dial(ctx, &view.backend, source)
+    }
+
+    /// The accept queue of a unix socket was full a moment ago, and nothing
+    /// tells when there is room: look again. TCP waits likewise, within the
+    /// kernel.
+    pub(super) fn redial(&mut self, ctx: &mut Context) -> Step {
+        let Some(backend) = self.backend.clone() else {
+            return Step::End(Reason::Internal);
+        };
+        match self.dial(ctx, &backend, None) {
+            Try::Connected => self.connected(ctx),
+            Try::Connecting => Step::Stay,
+            Try::Failed | Try::Lost => self.seek(ctx),
+            Try::OutOfFds => self.refuse(ctx, Reason::OutOfFds),
+        }
+    }
+
+    /// Begins to connect to `backend`, at which it has a place.
+    fn dial(&mut self, ctx: &Context, backend: &Backend, source: Option<IpAddr>) -> Try {
+        let has_request = !self.up.waiting().is_empty();
+        let dialed = dial::start(&backend.address, source, has_request);
         let (mut stream, is_connected) = match dialed {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),
+            Err(error)
+                if backend.address.is_unix() && error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                // The accept queue of a unix socket is full: see `redial()`.
+                self.active = ctx.now;
+                return Try::Connecting;
+            }
             Err(error) if dial::is_exhaustion(&error) => {
                 self.leave_backend(ctx);
                 return Try::OutOfFds;
@@ -127,7 +155,8 @@ impl Session {
     /// An event came while a connect was under way.
     pub(super) fn check_dial(&mut self, ctx: &mut Context) -> Step {
         let Some(server) = &self.server else {
-            return Step::End(Reason::Internal);
+            // Not even begun: see `redial()`.
+            return Step::Stay;
         };
         if server.broken || server.ready.hangup {
             let error = match server.stream.take_error() {
@@ -209,6 +238,9 @@ impl Session {
         if let Some(backend) = &self.backend {
             backend.cells.of(ctx.worker).connections.add(1);
             backend.trust();
+            if backend.address.is_unix() {
+                self.up.has_no_delay();
+            }
         }
         if let Some(version) = self.door.pool.send_proxy {
             let destination = self

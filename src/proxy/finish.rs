@@ -41,7 +41,7 @@ impl Session {
             client: source,
             proxy_src: (source != peer).then_some(peer),
             pool: self.door.pool.name.clone(),
-            backend: backend.map(|backend| (backend.name.clone(), backend.address)),
+            backend: backend.map(|backend| (backend.name.clone(), backend.address.clone())),
             reason,
             why: self.header_fault().map(BadHeader::as_str),
             bytes_in: self.up.moved(),

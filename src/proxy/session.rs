@@ -25,6 +25,9 @@ const TURN_BYTES: usize = 1 << 20;
 /// Sockets are tuned when they have lived this long: most never do.
 const TUNE_AFTER: Duration = Duration::from_secs(1);
 
+/// Between looks at a unix socket whose accept queue is full.
+const REDIAL: Duration = Duration::from_millis(16);
+
 /// What has no time.
 pub(super) const NEVER: Moment = Moment::from_micros(u64::MAX);
 
@@ -116,7 +119,8 @@ pub(super) struct Session {
     pub(super) started: Moment,
     /// When the present phase began; for `Dialing`, the present try.
     pub(super) since: Moment,
-    /// When bytes last moved, or a side closed.
+    /// When bytes last moved, or a side closed; for `Dialing` without a socket,
+    /// when it last tried.
     pub(super) active: Moment,
     /// When the wheel will bring this session up.
     pub(super) armed: Moment,
@@ -240,6 +244,7 @@ impl Session {
             Phase::Header => self.bad_header(ctx, BadHeader::Late),
             Phase::Silent => Step::End(Reason::Idle),
             Phase::Queued => self.give_up(ctx, Reason::Limit),
+            Phase::Dialing if ctx.now < self.dial_due() => self.redial(ctx),
             Phase::Dialing => self.dial_timed_out(ctx),
             Phase::Relaying if self.up.has_ended() || self.down.has_ended() => {
                 Step::End(Reason::HalfCloseTimeout)
@@ -261,14 +266,18 @@ impl Session {
                 first.min(pool.idle_timeout.map_or(NEVER, |limit| self.since + limit))
             }
             Phase::Queued => self.since + pool.queue_timeout,
-            Phase::Dialing => {
-                let whole = self.first_dial().unwrap_or(self.since) + pool.connect_budget;
-                whole.min(self.since + pool.connect_timeout)
-            }
+            Phase::Dialing if self.server.is_none() => self.dial_due().min(self.active + REDIAL),
+            Phase::Dialing => self.dial_due(),
             Phase::Relaying => self.relay_due(),
             Phase::Refusing => self.refused_until(),
         };
         self.end_at.min(phase)
+    }
+
+    fn dial_due(&self) -> Moment {
+        let pool = &self.door.pool;
+        let whole = self.first_dial().unwrap_or(self.since) + pool.connect_budget;
+        whole.min(self.since + pool.connect_timeout)
     }
 
     fn relay_due(&self) -> Moment {
@@ -302,13 +311,19 @@ impl Session {
         let legs = [Some(&self.client), self.server.as_ref()];
         // An option that the kernel refuses costs its protection, not the
         // session.
-        for leg in legs.into_iter().flatten() {
+        let to_unix = self.backend.as_ref().is_some_and(|it| it.address.is_unix());
+        let is_tcp = [true, !to_unix];
+        for leg in legs
+            .into_iter()
+            .zip(is_tcp)
+            .filter_map(|(leg, is_tcp)| leg.filter(|_| is_tcp))
+        {
             if let Some(keepalive) = pool.keepalive {
                 let (idle, interval) = (keepalive.idle, keepalive.interval);
                 let _unprotected = tune::keepalive(&leg.stream, idle, interval, keepalive.count);
             }
         }
-        if let (Some(limit), Some(server)) = (pool.tcp_user_timeout, &self.server) {
+        if let (Some(limit), Some(server), false) = (pool.tcp_user_timeout, &self.server, to_unix) {
             let _unprotected = tune::user_timeout(&server.stream, limit);
         }
     }

@@ -122,6 +122,11 @@ impl Direction {
         }
     }
 
+    /// The sink sends small writes at once without being told.
+    pub fn has_no_delay(&mut self) {
+        self.is_lazy = false;
+    }
+
     /// Puts a header of our own in front of what the source says; it is not
     /// counted as moved.
     pub fn header(&mut self, bytes: &[u8]) {

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::plain;
+use super::{UnixPath, UnixPathError, plain};
 
-/// Where a backend is: a socket address, or a host name and a port that the
-/// control plane resolves.
+/// Where a backend is: a socket address, a host name and a port that the
+/// control plane resolves, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `10.0.0.1:3306` or `[2001:db8::1]:3306`.
@@ -16,6 +16,8 @@ pub enum Address {
         /// The port to connect to.
         port: u16,
     },
+    /// `unix:/run/db.sock`, or `unix:@name` in the abstract namespace.
+    Unix(UnixPath),
 }
 
 /// Why a text is not an [`Address`].
@@ -33,11 +35,17 @@ pub enum AddressError {
     /// The host part is no address and no host name.
     #[error("{0:?} is neither an IP address nor a host name")]
     Host(String),
+    /// It begins with `unix:`, and goes on otherwise.
+    #[error("{0}")]
+    Unix(#[from] UnixPathError),
 }
 
 impl Address {
     /// The address in `text`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(UnixPath::parse(path)?));
+        }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Err(match ip {
                 IpAddr::V4(_) => AddressError::NoPort(text.to_owned()),
@@ -96,6 +104,7 @@ impl fmt::Display for Address {
         match self {
             Self::Ip(addr) => addr.fmt(f),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.fmt(f),
         }
     }
 }
@@ -111,6 +120,8 @@ mod tests {
             "[2001:db8::1]:3306",
             "db1.example.com:3306",
             "localhost:1",
+            "unix:/run/db.sock",
+            "unix:@db",
         ] {
             assert_eq!(Address::parse(good).unwrap().to_string(), good);
         }
@@ -131,6 +142,10 @@ mod tests {
         assert!(matches!(
             Address::parse("2001:db8::1"),
             Err(AddressError::Brackets(_))
+        ));
+        assert!(matches!(
+            Address::parse("unix:db.sock"),
+            Err(AddressError::Unix(_))
         ));
         for port in ["0", "65536", "+80", "http", ""] {
             assert!(matches!(

@@ -112,10 +112,11 @@ impl ConnectFailure {
 
     /// What `error`, returned by connect(2), means.
     pub fn of(error: &io::Error) -> Self {
-        use io::ErrorKind::{ConnectionRefused, ConnectionReset, TimedOut};
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, TimedOut};
         let kind = error.kind();
-        // A reset during the handshake says the same as a refusal.
-        if matches!(kind, ConnectionRefused | ConnectionReset) {
+        // A reset during the handshake says the same as a refusal, and so does
+        // a unix socket that has no file.
+        if matches!(kind, ConnectionRefused | ConnectionReset | NotFound) {
             Self::Refused
         } else if kind == TimedOut {
             Self::TimedOut

@@ -1,5 +1,7 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use super::Endpoint;
 
 /// Addresses of this machine that connections to a backend leave from, in
 /// turn. None: the kernel chooses.
@@ -27,11 +29,15 @@ impl Sources {
         self.0.iter().copied()
     }
 
-    /// Those from which `address` can be reached. If it has been resolved to a
-    /// family that none is of, all: no connection must leave from an address
-    /// that was not asked for, and the failure says why.
+    /// Those from which `address` can be reached: none, if it is a unix socket.
+    /// If it has been resolved to a family that none is of, all: no connection
+    /// must leave from an address that was not asked for, and the failure says
+    /// why.
     #[must_use]
-    pub fn towards(&self, address: SocketAddr) -> Self {
+    pub fn towards(&self, address: &Endpoint) -> Self {
+        let Some(address) = address.tcp() else {
+            return Self::default();
+        };
         let fits = |it: &IpAddr| it.is_ipv4() == address.is_ipv4();
         if self.iter().all(|it| fits(&it)) || !self.iter().any(|it| fits(&it)) {
             return self.clone();
@@ -56,11 +62,12 @@ mod tests {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (a, b, six) = (ip("10.0.0.1"), ip("10.0.0.2"), ip("2001:db8::1"));
         let all = Sources::new(vec![a, six, b]);
-        let v4 = all.towards("192.0.2.1:80".parse().unwrap());
+        let to = |text: &str| Endpoint::Tcp(text.parse().unwrap());
+        let v4 = all.towards(&to("192.0.2.1:80"));
         assert_eq!([v4.at(0), v4.at(1), v4.at(2)], [Some(a), Some(b), Some(a)]);
-        let v6 = all.towards("[2001:db8::2]:80".parse().unwrap());
+        let v6 = all.towards(&to("[2001:db8::2]:80"));
         assert_eq!([v6.at(0), v6.at(1)], [Some(six), Some(six)]);
-        let none = v4.towards("[2001:db8::2]:80".parse().unwrap());
+        let none = v4.towards(&to("[2001:db8::2]:80"));
         assert_eq!(none, v4, "never an address that was not asked for");
     }
 }

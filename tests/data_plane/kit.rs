@@ -13,7 +13,7 @@ use tandem::pool::{
     Snapshot, Wanted,
 };
 use tandem::proxy::{Budget, GateId, Workers};
-use tandem::types::{Address, BadHeader, ConnectFailure, Name, Reason};
+use tandem::types::{Address, BadHeader, ConnectFailure, Endpoint, Name, Reason};
 
 /// Whatever takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,7 +84,8 @@ impl Plane {
         .unwrap();
         let mut board = Board::new(plan.workers);
         let addresses = plan.pool.backends.iter().map(|it| match &it.address {
-            Address::Ip(address) => *address,
+            Address::Ip(address) => Endpoint::Tcp(*address),
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
             Address::Host { .. } => panic!("tests use addresses"),
         });
         let wanted = Wanted {

@@ -11,3 +11,4 @@ mod refusing;
 mod relaying;
 mod sources;
 mod stopping;
+mod unix;

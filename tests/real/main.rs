@@ -24,6 +24,7 @@ mod reloads;
 mod stopping;
 mod streams;
 mod unit;
+mod unix;
 mod web;
 
 /// No test: the process behind `kit::Backend`, which runs this file again.

@@ -26,6 +26,7 @@ pub(super) fn check(
         if let Some(PoolConfig { pool, .. }) = pool {
             found.extend(asked_of_pool(pool));
             found.extend(families(listener, pool));
+            found.extend(unix_backends(pool));
         }
         let at = place(root, listener, reader);
         let path = format!("listeners.{}.plane", listener.name);
@@ -151,13 +152,21 @@ fn asked_of_pool(it: &PoolSettings) -> Vec<Trouble> {
     found
 }
 
+/// The kernel forwards packets, and unix sockets have none.
+fn unix_backends(pool: &PoolSettings) -> Option<Trouble> {
+    let mut backends = pool.backends.iter();
+    let found = backends.find(|it| matches!(it.address, Address::Unix(_)))?;
+    let what = format!("the kernel cannot send on to {}", found.address);
+    Some((what, ONLY_USER))
+}
+
 /// The kernel rewrites addresses; it does not translate between families.
 fn families(listener: &ListenerSettings, pool: &PoolSettings) -> Option<Trouble> {
     let is_other = |bind: &std::net::SocketAddr| {
         pool.backends.iter().any(|backend| match &backend.address {
             Address::Ip(address) => address.is_ipv4() != bind.is_ipv4(),
             // Known only when it has been resolved.
-            Address::Host { .. } => false,
+            Address::Host { .. } | Address::Unix(_) => false,
         })
     };
     let bind = listener.binds.iter().find(|bind| is_other(bind))?;

@@ -83,6 +83,7 @@ fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
             family(backend, &pool.source, place, reader);
         }
     }
+    probe_port(&fields, &pool, probe.as_ref(), reader);
     Some(PoolConfig {
         pool,
         probe: probe?,
@@ -282,6 +283,24 @@ fn source(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Sources {
     Sources::new(addresses.collect())
 }
 
+/// A probe goes to another port of the same machine, which a unix socket does
+/// not tell.
+fn probe_port(
+    fields: &Fields<'_>,
+    pool: &PoolSettings,
+    probe: Option<&ProbeSettings>,
+    reader: &mut Reader<'_>,
+) {
+    let mut backends = pool.backends.iter();
+    let unix = backends.find(|it| matches!(it.address, Address::Unix(_)));
+    if let (Some(backend), Some(_)) = (unix, probe.and_then(|it| it.port)) {
+        let what = format!("{} has no ports", backend.address);
+        let at = fields.get("probe").map_or(fields.at, |it| it.at);
+        let hint = "leave port out, or put that backend into a pool of its own";
+        reader.fault(at, fields.path("probe.port"), what, hint);
+    }
+}
+
 /// A connection stays in one family: each backend needs a source of its own.
 /// `path` is where `sources` stand.
 fn family(
@@ -353,6 +372,10 @@ fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSe
     settings.source = source(&fields, reader);
     if let Some(node) = fields.get("source") {
         let place = (node.at, fields.path("source"));
+        if matches!(settings.address, Address::Unix(_)) {
+            let what = format!("a connection to {} has no source address", settings.address);
+            reader.fault(node.at, fields.path("source"), what, "leave it out here");
+        }
         family(&settings, &settings.source, place, reader);
     }
     Some(settings)

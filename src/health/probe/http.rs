@@ -113,12 +113,10 @@ fn default_host(target: &Target, tls: bool) -> String {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         Ok(IpAddr::V4(_)) | Err(_) => target.host.clone(),
     };
-    let port = target.address.port();
     let usual = if tls { 443 } else { 80 };
-    if port == usual {
-        host
-    } else {
-        format!("{host}:{port}")
+    match target.address.tcp() {
+        Some(address) if address.port() != usual => format!("{host}:{}", address.port()),
+        Some(_) | None => host,
     }
 }
 
@@ -143,7 +141,7 @@ mod tests {
     use super::super::{FailureReason, Probe};
     use super::*;
     use crate::health::{ProbeKind, Tls};
-    use crate::types::ProxyVersion;
+    use crate::types::{Endpoint, ProxyVersion};
 
     fn settings() -> HttpProbe {
         HttpProbe {
@@ -248,7 +246,7 @@ mod tests {
     fn ipv6_has_brackets_in_the_host_header() {
         let mut target = kit::target("[2001:db8::1]:8080".parse().unwrap());
         assert_eq!(default_host(&target, false), "[2001:db8::1]:8080");
-        target.address.set_port(443);
+        target.address = Endpoint::Tcp("[2001:db8::1]:443".parse().unwrap());
         assert_eq!(default_host(&target, true), "[2001:db8::1]");
     }
 }

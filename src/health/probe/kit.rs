@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{FailureReason, Outcome, Target};
 use crate::health::{ProbeKind, ProbeSettings, Timing};
-use crate::types::{Name, Sources};
+use crate::types::{Endpoint, Name, Sources};
 
 pub(crate) fn settings(kind: ProbeKind) -> ProbeSettings {
     ProbeSettings {
@@ -24,9 +24,9 @@ pub(crate) fn target(address: SocketAddr) -> Target {
     Target {
         pool: Name::new("p").unwrap(),
         backend: Name::new("b").unwrap(),
-        address,
         is_clients_port: true,
         host: address.ip().to_string(),
+        address: Endpoint::Tcp(address),
         sources: Sources::default(),
         send_proxy: None,
     }

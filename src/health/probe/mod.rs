@@ -9,12 +9,11 @@ mod stream;
 mod tcp;
 mod tls;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::types::{Name, ProxyVersion, Sources};
+use crate::types::{Endpoint, Name, ProxyVersion, Sources};
 
 use super::{ProbeKind, ProbeSettings, SendExpect};
 
@@ -29,7 +28,7 @@ pub struct Target {
     /// The backend.
     pub backend: Name,
     /// Where to connect to; the probe's own port is already in it.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Whether clients are sent to that port, too.
     pub is_clients_port: bool,
     /// The configured host name, or the address without its port: the Host

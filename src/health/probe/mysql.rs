@@ -26,7 +26,6 @@
 //! 0, 0 and 0 aborted, never a connect error.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +39,7 @@ use crate::net::mysql::{
 use super::stream::{Stage, Stream, connect};
 use super::tls::Encryption;
 use super::{Failure, FailureReason, Outcome, Target};
+use crate::types::Endpoint;
 
 /// The user of a probe without credentials; the server need not know it.
 const NOBODY: &str = "tandem";
@@ -133,7 +133,7 @@ fn judge(error: &ServerError) -> Result<Outcome, Failure> {
 /// A connection to a server, packet by packet.
 struct Connection<S = Box<dyn Stream>> {
     stream: S,
-    address: SocketAddr,
+    address: Endpoint,
     encrypted: bool,
     received: Vec<u8>,
     /// The number of the next packet that we send.
@@ -144,7 +144,7 @@ impl Connection<TcpStream> {
     fn new(stream: TcpStream, target: &Target) -> Self {
         Self {
             stream,
-            address: target.address,
+            address: target.address.clone(),
             encrypted: false,
             received: Vec::new(),
             sequence: 0,

@@ -2,20 +2,24 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::sleep;
 
-use crate::net::{proxy_header, source};
-use crate::types::ConnectFailure;
+use crate::net::{proxy_header, source, unix};
+use crate::types::{ConnectFailure, Endpoint, UnixPath};
 
 use super::{Failure, FailureReason, Target};
 
 /// As much of an answer as is looked at.
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Between tries to connect to a unix socket whose accept queue is full.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// A connection, encrypted or not.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -57,27 +61,49 @@ impl Stage {
 
 /// Connects to `target` and sends the PROXY header, if it wants one.
 pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream, Failure> {
-    let connected = open(target, stage)?.connect(target.address).await;
-    let mut stream = connected.map_err(|error| connect_failure(target, &error))?;
+    let mut stream = match &target.address {
+        Endpoint::Tcp(address) => {
+            let connected = open(*address, stage)?.connect(*address).await;
+            let stream = connected.map_err(|error| connect_failure(target, &error))?;
+            // A probe is a few small packets: none may wait for the answer to
+            // another.
+            let prompt = stream.set_nodelay(true);
+            prompt.map_err(|error| Failure::of_io("set TCP_NODELAY", &error))?;
+            stream
+        }
+        Endpoint::Unix(path) => connect_unix(target, path).await?,
+    };
     stage.connected();
-    // A probe is a few small packets: none may wait for the answer to another.
-    stream
-        .set_nodelay(true)
-        .map_err(|error| Failure::of_io("set TCP_NODELAY", &error))?;
     introduce(&mut stream, target).await?;
     Ok(stream)
 }
 
-/// A socket that will connect to `target` from where it should.
-pub(super) fn open(target: &Target, stage: &Stage) -> Result<TcpSocket, Failure> {
-    let socket = if target.address.is_ipv4() {
+/// Connects to a unix socket. The stream is the same type: it is read and
+/// written by the same calls.
+async fn connect_unix(target: &Target, path: &UnixPath) -> Result<TcpStream, Failure> {
+    loop {
+        match unix::connect(path) {
+            Ok(socket) => {
+                let stream = TcpStream::from_std(socket.into());
+                return stream.map_err(|error| Failure::of_io("open a socket", &error));
+            }
+            // Its accept queue is full; nothing tells when there is room.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
+            Err(error) => return Err(connect_failure(target, &error)),
+        }
+    }
+}
+
+/// A socket that will connect to `address` from where it should.
+pub(super) fn open(address: SocketAddr, stage: &Stage) -> Result<TcpSocket, Failure> {
+    let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {
         TcpSocket::new_v6()
     };
     let socket = socket.map_err(|error| Failure::of_io("open a socket", &error))?;
     if let Some(source) = stage.source {
-        let bound = source::bind(&socket, source, target.address);
+        let bound = source::bind(&socket, source, address);
         bound.map_err(|error| Failure::of_io(&format!("connect from {source}"), &error))?;
     }
     Ok(socket)

@@ -5,18 +5,28 @@
 //! place: the server's kernel has answered, and the server's process never
 //! hears of us. It has nothing to accept, to log or to count.
 
-use super::stream::{Stage, connect_failure, introduce, open};
+use super::stream::{Stage, connect, connect_failure, introduce, open};
 use super::{Failure, Outcome, Target};
+use crate::types::Endpoint;
 
 pub(super) async fn run(target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
-    let socket = open(target, stage)?;
+    let address = match &target.address {
+        Endpoint::Tcp(address) => *address,
+        Endpoint::Unix(_) => {
+            // There is no handshake to break off: the server accepts a
+            // connection that ends at once.
+            connect(target, stage).await?;
+            return Ok(Outcome::Pass);
+        }
+    };
+    let socket = open(address, stage)?;
     socket
         .set_zero_linger()
         .map_err(|error| Failure::of_io("set SO_LINGER", &error))?;
     // Without it the probe works too, only less quietly.
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_quickack(&socket, false);
-    let connected = socket.connect(target.address).await;
+    let connected = socket.connect(address).await;
     let mut stream = connected.map_err(|error| connect_failure(target, &error))?;
     stage.connected();
     introduce(&mut stream, target).await?;

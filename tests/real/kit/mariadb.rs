@@ -102,6 +102,11 @@ impl Mariadb {
         self.process().signal(Signal::CONT);
     }
 
+    /// The file of its own socket.
+    pub(crate) fn socket(&self) -> String {
+        format!("{}/sock", self.dir.path().display())
+    }
+
     fn process(&self) -> &Proc {
         self.proc.as_ref().expect("MariaDB runs")
     }
