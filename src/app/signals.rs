@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_secs(5);
 const HURRY: Duration = Duration::from_secs(3);
 
 /// The ear of the process. Once it has been told to end it does end: each step
-/// of that says by [`allow`](Self::allow) how long it takes, and a step that
+/// of that says by `allow` how long it takes, and a step that
 /// takes longer is the last.
 pub struct Signals {
     hangups: Option<mpsc::Receiver<()>>,

@@ -207,7 +207,7 @@ impl Twin {
         self.observer.seen()
     }
 
-    /// Asks the name servers. To be called every [`observe::EVERY`].
+    /// Asks the name servers. To be called every [`super::observe::EVERY`].
     pub(super) async fn observe(&self) {
         if let Some(view) = self.driver.view() {
             self.observer.look(&self.settings, &view).await;
