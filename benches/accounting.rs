@@ -61,8 +61,8 @@ struct World {
 
 /// Shared by all workers, because limits are those of the process.
 fn places(world: &World, _worker: usize) {
-    assert!(world.backend.acquire(None));
-    world.backend.release();
+    assert!(world.backend.places.acquire(None));
+    world.backend.places.release();
 }
 
 /// Each worker has its own.

@@ -114,7 +114,7 @@ mod tests {
         let snapshot = board.compose(Moment::START);
         let view = |at: usize| &snapshot.pools[at].backends[0];
         for at in [0, 0, 1, 2] {
-            assert!(view(at).backend.acquire(None));
+            assert!(view(at).backend.places.acquire(None));
         }
         let ports = LocalPorts::count(&snapshot, Some(100));
         let said = |at: usize| (ports.used(view(at)), ports.most(view(at)));

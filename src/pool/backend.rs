@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counters::{Cell, Histogram, PerWorker};
+use super::line::Places;
 use crate::clock::Moment;
 use crate::types::{BadHeader, ConnectFailure, Endpoint, Name, Reason, Sources};
 
@@ -27,7 +28,8 @@ pub struct Backend {
     pub address: Endpoint,
     /// What workers count.
     pub cells: PerWorker<BackendCells>,
-    active: AtomicU32,
+    /// Connections open or being made, of all workers.
+    pub places: Places,
     /// Whose turn it is of several addresses to connect from.
     source_turn: AtomicUsize,
     /// Until when it is avoided, in microseconds, times two; plus one if it has
@@ -66,7 +68,7 @@ impl Backend {
             name,
             address,
             cells: PerWorker::new(workers),
-            active: AtomicU32::new(0),
+            places: Places::new(),
             source_turn: AtomicUsize::new(0),
             suspicion: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
@@ -75,17 +77,7 @@ impl Backend {
 
     /// Connections open or being made, of all workers.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// Takes a place, if there are fewer than `limit` connections.
-    pub fn acquire(&self, limit: Option<u32>) -> bool {
-        let before = self.active.fetch_add(1, Ordering::Relaxed);
-        if limit.is_none_or(|limit| before < limit) {
-            return true;
-        }
-        self.release();
-        false
+        self.places.taken()
     }
 
     /// Where the next connection to it leaves from; `None`: the kernel chooses.
@@ -94,11 +86,6 @@ impl Backend {
             return sources.at(0);
         }
         sources.at(self.source_turn.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Gives a place back.
-    pub fn release(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A connection to it failed at `now`: avoid it for a while.
@@ -148,7 +135,8 @@ impl Backend {
 pub struct PoolLive {
     /// What workers count.
     pub cells: PerWorker<PoolCells>,
-    queued: AtomicU32,
+    /// Sessions that wait for a place at a backend, of all workers.
+    pub queue: Places,
 }
 
 /// What each worker counts of a pool.
@@ -167,27 +155,13 @@ impl PoolLive {
     pub fn new(workers: usize) -> Self {
         Self {
             cells: PerWorker::new(workers),
-            queued: AtomicU32::new(0),
+            queue: Places::new(),
         }
     }
 
     /// Sessions that wait for a place, of all workers.
     pub fn queued(&self) -> u32 {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// Joins the queue, if fewer than `limit` wait.
-    pub fn enqueue(&self, limit: u32) -> bool {
-        if self.queued.fetch_add(1, Ordering::Relaxed) < limit {
-            return true;
-        }
-        self.dequeue();
-        false
-    }
-
-    /// Leaves the queue.
-    pub fn dequeue(&self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+        self.queue.taken()
     }
 }
 
@@ -196,7 +170,8 @@ impl PoolLive {
 pub struct ListenerLive {
     /// What workers count.
     pub cells: PerWorker<ListenerCells>,
-    open: AtomicU32,
+    /// Connections open now, of all workers.
+    pub places: Places,
 }
 
 /// What each worker counts of a listener.
@@ -227,28 +202,13 @@ impl ListenerLive {
     pub fn new(workers: usize) -> Self {
         Self {
             cells: PerWorker::new(workers),
-            open: AtomicU32::new(0),
+            places: Places::new(),
         }
     }
 
     /// Connections open now, of all workers.
     pub fn open(&self) -> u32 {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Takes a place, if there are fewer than `limit` connections.
-    pub fn acquire(&self, limit: Option<u32>) -> bool {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if limit.is_none_or(|limit| before < limit) {
-            return true;
-        }
-        self.release();
-        false
-    }
-
-    /// Gives a place back.
-    pub fn release(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.places.taken()
     }
 }
 
@@ -270,11 +230,11 @@ mod tests {
     #[test]
     fn places_are_bounded_and_come_back() {
         let backend = backend();
-        assert!(backend.acquire(Some(1)));
-        assert!(!backend.acquire(Some(1)));
+        assert!(backend.places.acquire(Some(1)));
+        assert!(!backend.places.acquire(Some(1)));
         assert_eq!(backend.active(), 1);
-        backend.release();
-        assert!(backend.acquire(Some(1)));
+        backend.places.release();
+        assert!(backend.places.acquire(Some(1)));
     }
 
     #[test]

@@ -5,17 +5,24 @@ mod backend;
 mod board;
 mod counters;
 mod doors;
+mod line;
 mod pick;
 mod place;
 mod settings;
 mod snapshot;
 mod state;
 
+/// What `line` is made of; `tests/places.rs` puts something else here.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+}
+
 pub use backend::{
     Backend, BackendCells, BackendId, ListenerCells, ListenerLive, PoolCells, PoolLive,
 };
 pub use board::{Board, Delta, Wanted};
 pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
+pub use line::{Bell, Line, Places};
 pub use pick::{Asking, Pick, Turns};
 pub use place::Place;
 pub use settings::{

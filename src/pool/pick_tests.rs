@@ -90,7 +90,7 @@ fn every_policy_honours_tried_full_and_tiers() {
         let mut rng = Seed(1).rng();
         let mut pick = |tried: &[BackendId]| pool.pick(asking(tried), &mut turns, &mut rng);
         assert_eq!(pick(&[BackendId(1)]), Pick::Backend(0), "{policy:?}");
-        assert!(pool.backends[0].backend.acquire(Some(1)));
+        assert!(pool.backends[0].backend.places.acquire(Some(1)));
         assert_eq!(pick(&[]), Pick::Backend(1), "{policy:?}");
         assert_eq!(pick(&[BackendId(1)]), Pick::Backend(2), "{policy:?}");
         assert_eq!(
@@ -166,7 +166,7 @@ fn least_takes_the_emptiest_for_its_weight() {
         let Pick::Backend(i) = pool.pick(asking(&[]), &mut turns, &mut rng) else {
             panic!("somebody is there");
         };
-        pool.backends[i].backend.acquire(None);
+        pool.backends[i].backend.places.acquire(None);
     }
     assert_eq!(pool.backends[0].backend.active(), 100);
     assert_eq!(pool.backends[1].backend.active(), 200);
@@ -179,7 +179,7 @@ fn random2_evens_out_the_load() {
     let mut rng = Seed(5).rng();
     for _ in 0..1000 {
         if let Pick::Backend(i) = pool.pick(asking(&[]), &mut turns, &mut rng) {
-            pool.backends[i].backend.acquire(None);
+            pool.backends[i].backend.places.acquire(None);
         }
     }
     for view in &pool.backends {

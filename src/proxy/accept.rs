@@ -172,8 +172,12 @@ fn turn_away(ctx: &Context, view: &ListenerView, stream: &TcpStream, reason: Rea
 impl Session {
     fn start(&mut self, ctx: &mut Context, has_header: bool) -> Step {
         self.places.process = ctx.shared.acquire();
-        self.places.listener =
-            self.places.process && self.door.live.acquire(self.door.listener.max_connections);
+        self.places.listener = self.places.process
+            && self
+                .door
+                .live
+                .places
+                .acquire(self.door.listener.max_connections);
         if !self.places.listener {
             ctx.count_rejected(&self.door, Reason::Limit);
             if has_header {

@@ -52,9 +52,22 @@ impl Session {
             };
             let pick = pool.pick(asking, &mut ctx.turns, &mut ctx.rng);
             let view = match pick {
-                Pick::Backend(_) if lost >= LOST_RACES => return self.wait_for_place(ctx, &pool),
-                Pick::Backend(index) => &pool.backends[index],
-                Pick::Full => return self.wait_for_place(ctx, &pool),
+                Pick::Backend(index) if lost < LOST_RACES => &pool.backends[index],
+                // Those who win the races may leave again unseen while this one
+                // still runs: it looks again in the next turn.
+                Pick::Backend(_) if self.is_queued => {
+                    ctx.shared.announce_place_to(ctx.worker);
+                    return Step::Stay;
+                }
+                Pick::Full if self.is_queued => return Step::Stay,
+                Pick::Backend(_) | Pick::Full => {
+                    if !self.join_queue(ctx, &pool) {
+                        return self.give_up(ctx, Reason::Limit);
+                    }
+                    // Once more: see `Line`.
+                    lost = 0;
+                    continue;
+                }
                 Pick::Nobody => {
                     let failure = self.failure();
                     let failure = failure.map_or(Reason::NoBackend, ConnectFailure::reason);
@@ -81,7 +94,7 @@ impl Session {
     }
 
     fn try_backend(&mut self, ctx: &Context, view: &BackendView) -> Try {
-        if !view.backend.acquire(view.max_connections) {
+        if !view.backend.places.acquire(view.max_connections) {
             return Try::Lost;
         }
         if !self.tried().is_empty() {
@@ -217,12 +230,11 @@ impl Session {
         if !std::mem::take(&mut self.is_placed) {
             return;
         }
-        if let Some(backend) = &self.backend {
-            backend.release();
-        }
         // That was decided for the sessions of this backend.
         self.end_open(ctx);
-        if self.door.pool_live.queued() > 0 {
+        if let Some(backend) = &self.backend
+            && backend.places.release_to(&ctx.shared.line)
+        {
             ctx.shared.announce_place();
         }
     }
@@ -253,28 +265,28 @@ impl Session {
         self.advance(ctx)
     }
 
-    /// Joins the queue, or stays where it is in it.
-    fn wait_for_place(&mut self, ctx: &mut Context, pool: &PoolView) -> Step {
+    /// Joins the queue; says whether there was room in it.
+    fn join_queue(&mut self, ctx: &mut Context, pool: &PoolView) -> bool {
+        let limit = self.door.pool.queue_limit;
+        if !self.door.pool_live.queue.acquire(Some(limit)) {
+            return false;
+        }
+        ctx.shared.line.join();
         self.phase = Phase::Queued;
-        if self.is_queued {
-            return Step::Stay;
-        }
-        if !self.door.pool_live.enqueue(self.door.pool.queue_limit) {
-            return self.give_up(ctx, Reason::Limit);
-        }
         self.is_queued = true;
         self.since = ctx.now;
         ctx.waiting
             .entry(pool.settings.name.clone())
             .or_default()
             .push_back(self.key);
-        Step::Stay
+        true
     }
 
     /// No longer waits for a place, whatever comes now.
     pub(super) fn leave_queue(&mut self, ctx: &Context) {
         if std::mem::take(&mut self.is_queued) {
-            self.door.pool_live.dequeue();
+            self.door.pool_live.queue.release();
+            ctx.shared.line.leave();
             let waited = ctx.now.since(self.since);
             self.aside().queued += waited;
         }

@@ -14,7 +14,7 @@ use super::slab::Key;
 use super::sources::Sources;
 use crate::clock::Moment;
 use crate::event::Sink;
-use crate::pool::{BackendId, Door, PerWorker, PoolView, Snapshot, Turns};
+use crate::pool::{BackendId, Door, Line, PerWorker, Places, PoolView, Snapshot, Turns};
 use crate::relay::Tools;
 use crate::types::{Name, Reason};
 
@@ -24,7 +24,11 @@ pub type OnRefused = Box<dyn Fn(BackendId) + Send + Sync>;
 /// What all workers share.
 pub(super) struct Shared {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(super) sessions: AtomicU32,
+    pub(super) sessions: Places,
+    /// Sessions of all pools that wait for a place. One line for all: a reload
+    /// may lead a listener's sessions to another pool while they wait, or a
+    /// backend under another name.
+    pub(super) line: Line,
     pub(super) max_sessions: AtomicU32,
     pub(super) max_refusals: AtomicU32,
     pub(super) log_connections: AtomicBool,
@@ -43,22 +47,20 @@ pub(super) struct Shared {
 impl Shared {
     /// Takes a place in the process.
     pub(super) fn acquire(&self) -> bool {
-        let before = self.sessions.fetch_add(1, Ordering::Relaxed);
-        if before < self.max_sessions.load(Ordering::Relaxed) {
-            return true;
-        }
-        self.release();
-        false
-    }
-
-    /// Gives a place back.
-    pub(super) fn release(&self) {
-        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        let limit = self.max_sessions.load(Ordering::Relaxed);
+        self.sessions.acquire(Some(limit))
     }
 
     /// Tells every worker that a backend may have a place free.
     pub(super) fn announce_place(&self) {
         for mailbox in self.mailboxes.get().into_iter().flatten() {
+            mailbox.announce_place();
+        }
+    }
+
+    /// Makes one worker look after those who wait in its next turn.
+    pub(super) fn announce_place_to(&self, worker: usize) {
+        if let Some(mailbox) = self.mailboxes.get().and_then(|all| all.get(worker)) {
             mailbox.announce_place();
         }
     }

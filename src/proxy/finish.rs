@@ -85,10 +85,10 @@ impl Session {
             ctx.shared.sources.release(self.door.id, source);
         }
         if self.places.listener {
-            self.door.live.release();
+            self.door.live.places.release();
         }
         if self.places.process {
-            ctx.shared.release();
+            ctx.shared.sessions.release();
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use mio::Waker;
 
 use crate::clock::Moment;
-use crate::pool::{BackendId, Place};
+use crate::pool::{BackendId, Bell, Place};
 use crate::types::Reason;
 
 /// One wish of the control plane.
@@ -45,7 +44,7 @@ pub struct GateId(pub u64);
 pub(super) struct Mailbox {
     commands: Mutex<Vec<Command>>,
     /// A place at a backend may be free: look after those who wait.
-    place_free: AtomicBool,
+    place_free: Bell,
     waker: Waker,
 }
 
@@ -53,7 +52,7 @@ impl Mailbox {
     pub(super) fn new(waker: Waker) -> Self {
         Self {
             commands: Mutex::default(),
-            place_free: AtomicBool::new(false),
+            place_free: Bell::new(),
             waker,
         }
     }
@@ -73,7 +72,7 @@ impl Mailbox {
 
     /// Says that a place is free. Rings once, however often it is said.
     pub(super) fn announce_place(&self) {
-        if !self.place_free.swap(true, Ordering::AcqRel) {
+        if self.place_free.ring() {
             // A bell that cannot ring (no memory in the kernel) costs a wait
             // until the queue's deadline.
             let _waits_longer = self.waker.wake();
@@ -83,6 +82,6 @@ impl Mailbox {
     pub(super) fn take(&self) -> (Vec<Command>, bool) {
         let commands =
             std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
-        (commands, self.place_free.swap(false, Ordering::AcqRel))
+        (commands, self.place_free.has_rung())
     }
 }

@@ -18,7 +18,7 @@ use super::sources::Sources;
 use super::worker::{BELL, Worker};
 use crate::clock::{self, Moment, Seed};
 use crate::event::Sink;
-use crate::pool::{BackendId, PerWorker, Place, Snapshot, Turns};
+use crate::pool::{BackendId, Line, PerWorker, Place, Places, Snapshot, Turns};
 use crate::relay::{Pipes, Tools};
 use crate::types::Reason;
 
@@ -46,7 +46,8 @@ impl Workers {
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             snapshot,
-            sessions: AtomicU32::new(0),
+            sessions: Places::new(),
+            line: Line::new(),
             max_sessions: AtomicU32::new(budget.sessions),
             max_refusals: AtomicU32::new(budget.refusals),
             log_connections: AtomicBool::new(true),
@@ -91,7 +92,7 @@ impl Workers {
 
     /// Client connections now.
     pub fn sessions(&self) -> u32 {
-        self.shared.sessions.load(Ordering::Relaxed)
+        self.shared.sessions.taken()
     }
 
     /// Client connections at the same time, at the most.
