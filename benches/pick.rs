@@ -35,6 +35,7 @@ fn median(policy: Policy, count: u16) -> f64 {
     let asking = Asking {
         client: "192.0.2.1".parse().unwrap(),
         tried: &[],
+        has_waited: false,
         now: Moment::START,
     };
     let mut rounds: Vec<f64> = (0..ROUNDS)

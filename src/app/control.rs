@@ -20,6 +20,7 @@ use crate::config::{Change, Config, changes};
 use crate::event::Event;
 use crate::health::{ProbeSettings, Prober, Report, Target};
 use crate::pool::{BackendId, BackendState, Board, Delta, OnDead, Snapshot, Wanted};
+use crate::proxy::Seen;
 use crate::types::{Name, Reason};
 
 /// How often rejected connections are summed up in the log.
@@ -55,7 +56,7 @@ pub(super) struct Reread {
 /// Where the control loop hears of the rest of the world.
 pub(super) struct Inbox {
     pub(super) reports: mpsc::Receiver<Report>,
-    pub(super) refused: mpsc::Receiver<BackendId>,
+    pub(super) seen: mpsc::Receiver<(BackendId, Seen)>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) moved: mpsc::Receiver<Addresses>,
 }
@@ -154,9 +155,12 @@ impl Control {
                     }
                     self.publish();
                 }
-                Some(id) = inbox.refused.recv() => {
-                    if let Some(probed) = self.probers.get(&id) {
-                        probed.prober.refused();
+                Some((id, seen)) = inbox.seen.recv() => {
+                    let probed = self.probers.get(&id).map(|it| &it.prober);
+                    match (probed, seen) {
+                        (Some(prober), Seen::Greeting) => prober.greeted(),
+                        (Some(prober), Seen::Refusal) => prober.refused(),
+                        (None, _) => {}
                     }
                 }
                 Some(request) = inbox.requests.recv() => self.answer(request),

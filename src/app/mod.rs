@@ -88,7 +88,7 @@ pub async fn serve(
             return Ok(());
         }
     }
-    let (refused, refused_inbox) = mpsc::channel(QUEUE);
+    let (seen, seen_inbox) = mpsc::channel(QUEUE);
     let (reports, reports_inbox) = mpsc::channel(QUEUE);
     let (requests, requests_inbox) = mpsc::channel(QUEUE);
     let (moved, moved_inbox) = mpsc::channel(1);
@@ -102,9 +102,9 @@ pub async fn serve(
         config.limits.busy_poll,
         sink.clone(),
         seed.fork(0),
-        // A full box means that the control loop has refusals enough.
-        Box::new(move |id| {
-            let _enough = refused.try_send(id);
+        // A full box means that the control loop has heard enough.
+        Box::new(move |id, what| {
+            let _enough = seen.try_send((id, what));
         }),
     )?;
     let loaded = Loaded::new(config, source);
@@ -129,7 +129,7 @@ pub async fn serve(
     notify::tell(notify::READY, &sink);
     let inbox = Inbox {
         reports: reports_inbox,
-        refused: refused_inbox,
+        seen: seen_inbox,
         requests: requests_inbox,
         moved: moved_inbox,
     };

@@ -362,7 +362,7 @@ fn fitness(world: &Weak<World>) -> Fitness {
     let has_listeners = !snapshot.listeners.is_empty() && !world.binds.load().is_empty();
     Fitness {
         serving: is_awake && has_listeners && idle < STALL && world.stage() < Stage::Draining,
-        has_backends: snapshot.listeners.iter().any(|it| it.pool.usable() > 0),
+        has_backends: snapshot.listeners.iter().any(|it| it.pool.can_serve()),
     }
 }
 

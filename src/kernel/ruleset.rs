@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::pool::{ListenerView, Plane, PoolView, Snapshot};
+use crate::pool::{BackendView, ListenerView, Plane, PoolView, Snapshot};
 
 /// The kernel draws from that many parts at the most.
 const MOST_PARTS: u64 = u32::MAX as u64;
@@ -299,12 +299,21 @@ pub fn removal(table: &str) -> String {
 
 /// Those of the first tier that has anybody to choose.
 fn targets(pool: &PoolView) -> Vec<(u64, u32)> {
-    let usable = || pool.backends.iter().filter(|it| it.effective > 0);
-    let tier = usable().map(|it| it.tier).min();
-    usable()
-        .filter(|it| Some(it.tier) == tier)
-        .map(|it| (it.backend.id.0, it.effective))
-        .collect()
+    let is_usable = |it: &&BackendView| it.effective > 0;
+    let is_last_choice = |it: &&BackendView| it.is_last_choice();
+    let of = |fits: &dyn Fn(&&BackendView) -> bool| {
+        let tier = pool.backends.iter().filter(fits).map(|it| it.tier).min();
+        let members = pool.backends.iter().filter(fits);
+        let members = members.filter(|it| Some(it.tier) == tier);
+        let targets = members.map(|it| (it.backend.id.0, it.share()));
+        targets.collect::<Vec<_>>()
+    };
+    let targets = of(&is_usable);
+    if targets.is_empty() {
+        of(&is_last_choice)
+    } else {
+        targets
+    }
 }
 
 /// A host name that could not be resolved yet has no port; one that turned out

@@ -9,6 +9,7 @@ use rand::{Rng, RngExt};
 use super::backend::BackendId;
 use super::settings::Policy;
 use super::snapshot::{BackendView, PoolView, Tier};
+use super::state::BackendState;
 use crate::clock::Moment;
 use crate::types::{Name, plain};
 
@@ -17,8 +18,9 @@ use crate::types::{Name, plain};
 pub enum Pick {
     /// This one, as an index into the pool's backends.
     Backend(usize),
-    /// Only backends at their connection limit are left.
-    Full,
+    /// Nobody now, but it is worth waiting: those who are left are at their
+    /// connection limit, or have not been probed yet.
+    Wait,
     /// Nobody is left.
     Nobody,
 }
@@ -30,6 +32,8 @@ pub struct Asking<'a> {
     pub client: IpAddr,
     /// Backends that this session has tried in vain.
     pub tried: &'a [BackendId],
+    /// Whether it has waited for a place for as long as it may.
+    pub has_waited: bool,
     /// The present.
     pub now: Moment,
 }
@@ -43,6 +47,10 @@ impl PoolView {
     /// by the pool's policy. Backends that were tried are left out, full ones
     /// too, suspect ones where their tier has another, and those that have just
     /// refused a client where any tier has another.
+    ///
+    /// Those who say that they are full are the last: a place at another is
+    /// waited for before. They may have one by now, and if not, the client
+    /// hears it from the server itself.
     pub fn pick(&self, asking: Asking<'_>, turns: &mut Turns, rng: &mut impl Rng) -> Pick {
         let is_untried = |view: &BackendView| !asking.tried.contains(&view.backend.id);
         let has_room = |view: &BackendView| {
@@ -67,9 +75,23 @@ impl PoolView {
                 return Pick::Backend(index);
             }
         }
-        let mut members = self.tiers.iter().flat_map(|tier| &tier.members);
-        if members.any(|&i| is_untried(&self.backends[i as usize])) {
-            Pick::Full
+        let is_worth_waiting_for = |view: &BackendView| {
+            is_untried(view)
+                && (view.effective > 0 || view.state == BackendState::Starting && view.weight > 0)
+        };
+        if !asking.has_waited && self.backends.iter().any(is_worth_waiting_for) {
+            return Pick::Wait;
+        }
+        for tier in &self.saturated {
+            if let Some(index) = self.choose(tier, asking.client, turns, rng, has_room) {
+                return Pick::Backend(index);
+            }
+        }
+        let mut last = self.saturated.iter().flat_map(|tier| &tier.members);
+        if self.backends.iter().any(is_worth_waiting_for)
+            || last.any(|&i| is_untried(&self.backends[i as usize]))
+        {
+            Pick::Wait
         } else {
             Pick::Nobody
         }
@@ -131,14 +153,14 @@ impl PoolView {
         }
         let total: u64 = self
             .fitting(tier, &fits)
-            .map(|i| u64::from(self.backends[i].effective))
+            .map(|i| u64::from(self.backends[i].share()))
             .sum();
         if total == 0 {
             return None;
         }
         let mut left = rng.random_range(0..total);
         self.fitting(tier, &fits).find(|&i| {
-            let weight = u64::from(self.backends[i].effective);
+            let weight = u64::from(self.backends[i].share());
             let hit = left < weight;
             left = left.saturating_sub(weight);
             hit
@@ -200,7 +222,7 @@ impl PoolView {
         let mut best: Option<(i64, usize, usize)> = None;
         for index in self.fitting(tier, fits) {
             let view = &self.backends[index];
-            let weight = i64::from(view.effective);
+            let weight = i64::from(view.share());
             total += weight;
             let slot = standing
                 .iter()
@@ -227,13 +249,13 @@ impl PoolView {
         // 53 bits make a fraction in (0, 1) that a double holds exactly.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let fraction = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(view.effective) / fraction.ln()
+        -f64::from(view.share()) / fraction.ln()
     }
 }
 
 /// Connections for the weight, counting the one that is about to come.
 fn load(view: &BackendView) -> u64 {
-    (u64::from(view.backend.active()) + 1) * 1_000_000_000 / u64::from(view.effective.max(1))
+    (u64::from(view.backend.active()) + 1) * 1_000_000_000 / u64::from(view.share().max(1))
 }
 
 /// The client's address as a number that is the same on every node. An IPv4

@@ -44,6 +44,7 @@ fn asking(tried: &[BackendId]) -> Asking<'_> {
     Asking {
         client: CLIENT,
         tried,
+        has_waited: false,
         now: Moment::START,
     }
 }
@@ -95,7 +96,7 @@ fn every_policy_honours_tried_full_and_tiers() {
         assert_eq!(pick(&[BackendId(1)]), Pick::Backend(2), "{policy:?}");
         assert_eq!(
             pick(&[BackendId(1), BackendId(2)]),
-            Pick::Full,
+            Pick::Wait,
             "{policy:?}"
         );
         let all = [BackendId(0), BackendId(1), BackendId(2)];
@@ -224,7 +225,7 @@ fn hash_is_the_same_on_every_node_and_release() {
             ask.client = IpAddr::V4([10, 0, 0, n].into());
             match pool.pick(ask, &mut turns, &mut Seed(u64::from(n)).rng()) {
                 Pick::Backend(i) => i,
-                Pick::Full | Pick::Nobody => panic!("somebody is there"),
+                Pick::Wait | Pick::Nobody => panic!("somebody is there"),
             }
         })
         .collect();

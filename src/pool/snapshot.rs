@@ -92,6 +92,8 @@ pub struct PoolView {
     pub backends: Vec<BackendView>,
     /// Those that may be chosen, tier by tier.
     pub(super) tiers: Vec<Tier>,
+    /// Those that are alive and full, tier by tier: the last choice.
+    pub(super) saturated: Vec<Tier>,
     /// Whether the dead are used too, because too few live.
     pub panic: bool,
 }
@@ -136,17 +138,24 @@ impl PoolView {
         let mut levels: Vec<u8> = backends.iter().map(|b| b.tier).collect();
         levels.sort_unstable();
         levels.dedup();
-        let tiers = levels
-            .into_iter()
-            .filter_map(|level| Tier::new(&backends, level))
-            .collect();
+        let tiers = |fits: fn(&BackendView) -> bool| {
+            let levels = levels.iter();
+            let tiers = levels.filter_map(|level| Tier::new(&backends, *level, fits));
+            tiers.collect()
+        };
         Self {
+            tiers: tiers(|it| it.effective > 0),
+            saturated: tiers(BackendView::is_last_choice),
             settings,
             live,
             backends,
-            tiers,
             panic,
         }
+    }
+
+    /// Whether clients are sent to anybody.
+    pub fn can_serve(&self) -> bool {
+        !self.tiers.is_empty() || !self.saturated.is_empty()
     }
 
     /// How many backends may be chosen.
@@ -155,11 +164,28 @@ impl PoolView {
     }
 }
 
+impl BackendView {
+    /// Whether it has said that it is full: it is chosen where there is no
+    /// other.
+    pub fn is_last_choice(&self) -> bool {
+        self.state == BackendState::Saturated && self.effective == 0 && self.weight > 0
+    }
+
+    /// Its weight among those of its kind, in thousandths of a unit.
+    pub fn share(&self) -> u32 {
+        if self.is_last_choice() {
+            self.weight * 1000
+        } else {
+            self.effective
+        }
+    }
+}
+
 impl Tier {
-    fn new(backends: &[BackendView], level: u8) -> Option<Self> {
+    fn new(backends: &[BackendView], level: u8, fits: fn(&BackendView) -> bool) -> Option<Self> {
         let members: Vec<u32> = (0u32..)
             .zip(backends)
-            .filter(|(_, b)| b.tier == level && b.effective > 0)
+            .filter(|(_, b)| b.tier == level && fits(b))
             .map(|(i, _)| i)
             .collect();
         if members.is_empty() {
@@ -167,7 +193,7 @@ impl Tier {
         }
         let weights: Vec<u32> = members
             .iter()
-            .map(|&i| backends[i as usize].effective)
+            .map(|&i| backends[i as usize].share())
             .collect();
         Some(Self {
             alias: Alias::new(&weights),

@@ -16,7 +16,8 @@ pub enum BackendState {
     },
     /// Alive, and asking for no new connections.
     Drain,
-    /// Alive, and full: no new connections, but nobody is reset.
+    /// Alive, and full: no new connections where another has a place, and
+    /// nobody is reset.
     Saturated,
     /// Dead.
     Down,

@@ -29,6 +29,8 @@ pub(super) struct Aside {
     pub(super) tried: Vec<BackendId>,
     pub(super) failure: Option<ConnectFailure>,
     pub(super) first_dial: Option<Moment>,
+    /// See `greeting`.
+    pub(super) expects_greeting: bool,
     /// How long it has waited for a place.
     pub(super) queued: Duration,
     pub(super) refusal: Option<Refusal>,

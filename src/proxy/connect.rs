@@ -9,11 +9,11 @@ use std::sync::Arc;
 use mio::{Interest, Token};
 
 use super::compact::Took;
-use super::context::Context;
+use super::context::{Context, Seen};
 use super::session::{Leg, Phase, Session, Step};
 use crate::net::dial::{self, Dialed};
 use crate::net::proxy_header;
-use crate::pool::{Asking, Backend, BackendView, Pick, PoolView};
+use crate::pool::{Asking, Backend, BackendState, BackendView, Pick, PoolView};
 use crate::types::{ConnectFailure, Reason};
 
 /// How often a place may be lost to another worker before the session queues.
@@ -35,6 +35,16 @@ enum Try {
 impl Session {
     /// Finds a backend and begins to connect to it.
     pub(super) fn seek(&mut self, ctx: &mut Context) -> Step {
+        self.seek_place(ctx, false)
+    }
+
+    /// It has waited for a place for as long as it may.
+    pub(super) fn wait_no_longer(&mut self, ctx: &mut Context) -> Step {
+        self.leave_queue(ctx);
+        self.seek_place(ctx, true)
+    }
+
+    fn seek_place(&mut self, ctx: &mut Context, mut has_waited: bool) -> Step {
         let mut lost = 0;
         loop {
             let Some(pool) = ctx.pool_of(&self.door) else {
@@ -48,6 +58,7 @@ impl Session {
             let asking = Asking {
                 client: self.source().ip(),
                 tried: self.tried(),
+                has_waited,
                 now: ctx.now,
             };
             let pick = pool.pick(asking, &mut ctx.turns, &mut ctx.rng);
@@ -59,12 +70,15 @@ impl Session {
                     ctx.shared.announce_place_to(ctx.worker);
                     return Step::Stay;
                 }
-                Pick::Full if self.is_queued => return Step::Stay,
-                Pick::Backend(_) | Pick::Full => {
-                    if !self.join_queue(ctx, &pool) {
-                        return self.give_up(ctx, Reason::Limit);
-                    }
-                    // Once more: see `Line`.
+                Pick::Wait if self.is_queued => return Step::Stay,
+                Pick::Backend(_) | Pick::Wait if has_waited => {
+                    let reason = self.waited_in_vain(&pool);
+                    return self.give_up(ctx, reason);
+                }
+                Pick::Backend(_) | Pick::Wait => {
+                    // With no room in the queue, the wait is over at once. With
+                    // room, it looks once more: see `Line`.
+                    has_waited = !self.join_queue(ctx, &pool);
                     lost = 0;
                     continue;
                 }
@@ -81,6 +95,17 @@ impl Session {
                 Try::Lost => lost += 1,
                 Try::OutOfFds => return self.refuse(ctx, Reason::OutOfFds),
             }
+        }
+    }
+
+    /// Why nobody of `pool` has served it, although it has waited.
+    fn waited_in_vain(&self, pool: &PoolView) -> Reason {
+        let is_full = |it: &BackendView| it.share() > 0 && !self.tried().contains(&it.backend.id);
+        if pool.backends.iter().any(is_full) {
+            Reason::Limit
+        } else {
+            let failure = self.failure();
+            failure.map_or(Reason::NoBackend, ConnectFailure::reason)
         }
     }
 
@@ -103,6 +128,10 @@ impl Session {
         self.leave_queue(ctx);
         self.is_placed = true;
         self.backend = Some(Arc::clone(&view.backend));
+        let is_full = view.state == BackendState::Saturated;
+        if is_full || self.aside.is_some() {
+            self.aside().expects_greeting = is_full;
+        }
         self.phase = Phase::Dialing;
         self.since = ctx.now;
         view.backend.begin(ctx.now);
@@ -208,7 +237,7 @@ impl Session {
             backend.suspect(ctx.now, failure);
             // A refusal is proof; a timeout may be the network's or our own.
             if failure == ConnectFailure::Refused {
-                (ctx.shared.on_refused)(backend.id);
+                (ctx.shared.on_seen)(backend.id, Seen::Refusal);
             }
         }
         self.note_tried();

@@ -18,8 +18,17 @@ use crate::pool::{BackendId, Door, Line, PerWorker, Places, PoolView, Snapshot, 
 use crate::relay::Tools;
 use crate::types::{Name, Reason};
 
-/// Called when a backend has refused a real connection.
-pub type OnRefused = Box<dyn Fn(BackendId) + Send + Sync>;
+/// What a session has seen of a backend that its prober should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It was found to be full, and has greeted a client.
+    Greeting,
+    /// It has refused a connection.
+    Refusal,
+}
+
+/// Called when a session has seen such a thing.
+pub type OnSeen = Box<dyn Fn(BackendId, Seen) + Send + Sync>;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -37,7 +46,7 @@ pub(super) struct Shared {
     pub(super) sources: Sources,
     /// Bytes that PROXY headers take which are not whole yet.
     pub(super) headers: AtomicUsize,
-    pub(super) on_refused: OnRefused,
+    pub(super) on_seen: OnSeen,
     pub(super) sink: Sink,
     pub(super) mailboxes: OnceLock<Vec<Mailbox>>,
     /// When each worker last turned, in microseconds.

@@ -14,6 +14,7 @@ mod context;
 mod deadline;
 mod finish;
 mod first;
+mod greeting;
 mod header;
 mod mailbox;
 mod refuse;
@@ -25,7 +26,7 @@ mod worker;
 mod workers;
 
 pub use budget::Budget;
-pub use context::OnRefused;
+pub use context::{OnSeen, Seen};
 pub use mailbox::GateId;
 pub use settings::Limits;
 pub use workers::Workers;

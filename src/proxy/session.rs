@@ -243,7 +243,7 @@ impl Session {
             Phase::Entering => Step::Stay,
             Phase::Header => self.bad_header(ctx, BadHeader::Late),
             Phase::Silent => Step::End(Reason::Idle),
-            Phase::Queued => self.give_up(ctx, Reason::Limit),
+            Phase::Queued => self.wait_no_longer(ctx),
             Phase::Dialing if ctx.now < self.dial_due() => self.redial(ctx),
             Phase::Dialing => self.dial_timed_out(ctx),
             Phase::Relaying if self.up.has_ended() || self.down.has_ended() => {
@@ -329,6 +329,9 @@ impl Session {
     }
 
     fn relay(&mut self, ctx: &mut Context) -> Step {
+        if self.expects_greeting() {
+            self.hear_greeting(ctx);
+        }
         let before = (self.up.moved(), self.down.moved());
         let ends = (self.up.has_ended(), self.down.has_ended());
         let step = self.pump(ctx);

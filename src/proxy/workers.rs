@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 
 use super::budget::Budget;
-use super::context::{Context, OnRefused, Shared};
+use super::context::{Context, OnSeen, Shared};
 use super::deadline::Wheel;
 use super::mailbox::{Command, GateId, Mailbox};
 use super::sources::Sources;
@@ -34,7 +34,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts `count` workers that see the world as `snapshot` has it and call
-    /// `on_refused` whenever a backend refuses a real connection.
+    /// `on_seen` with what its prober should know of a backend.
     pub fn start(
         count: usize,
         snapshot: Arc<ArcSwap<Snapshot>>,
@@ -42,7 +42,7 @@ impl Workers {
         busy_poll: Duration,
         sink: Sink,
         seed: Seed,
-        on_refused: OnRefused,
+        on_seen: OnSeen,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             snapshot,
@@ -54,7 +54,7 @@ impl Workers {
             cut: AtomicU64::new(0),
             sources: Sources::default(),
             headers: AtomicUsize::new(0),
-            on_refused,
+            on_seen,
             sink,
             mailboxes: OnceLock::new(),
             turns: PerWorker::new(count),

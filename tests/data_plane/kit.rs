@@ -12,7 +12,7 @@ use tandem::pool::{
     BackendId, BackendSettings, BackendState, Board, ListenerSettings, PoolSettings, Protocol,
     Snapshot, Wanted,
 };
-use tandem::proxy::{Budget, GateId, Workers};
+use tandem::proxy::{Budget, GateId, Seen, Workers};
 use tandem::types::{Address, BadHeader, ConnectFailure, Endpoint, Name, Reason};
 
 /// Whatever takes longer hangs.
@@ -57,13 +57,15 @@ pub struct Plane {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub ids: Vec<BackendId>,
     pub refused: Arc<AtomicU64>,
+    pub greeted: Arc<AtomicU64>,
 }
 
 impl Plane {
     pub fn start(plan: Plan) -> Self {
         let snapshot = Arc::<ArcSwap<Snapshot>>::default();
         let refused = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&refused);
+        let greeted = Arc::new(AtomicU64::new(0));
+        let counters = (Arc::clone(&refused), Arc::clone(&greeted));
         let budget = Budget {
             sessions: plan.sessions,
             refusals: 16,
@@ -77,7 +79,11 @@ impl Plane {
             plan.busy_poll,
             Sink::nowhere(),
             Seed(7),
-            Box::new(move |_| {
+            Box::new(move |_, seen| {
+                let counter = match seen {
+                    Seen::Refusal => &counters.0,
+                    Seen::Greeting => &counters.1,
+                };
                 counter.fetch_add(1, Ordering::Relaxed);
             }),
         )
@@ -116,6 +122,7 @@ impl Plane {
             snapshot,
             ids,
             refused,
+            greeted,
         }
     }
 

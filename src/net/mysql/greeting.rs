@@ -1,6 +1,6 @@
 //! The server's first packet.
 
-use super::{Bad, Fields, ServerError};
+use super::{Bad, Fields, HEADER, ServerError};
 
 /// What a server says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub(super) const CLIENT_SSL: u32 = 1 << 11;
 pub(super) const CLIENT_PROTOCOL_41: u32 = 1 << 9;
 pub(super) const CLIENT_SECURE_CONNECTION: u32 = 1 << 15;
 pub(super) const CLIENT_PLUGIN_AUTH: u32 = 1 << 19;
+
+/// How much of a connection shows whether the server greets.
+pub const GREETING_START: usize = HEADER + 1;
+
+/// Whether a connection that begins with `bytes` begins with a greeting, and
+/// not with a refusal.
+pub fn begins_with_greeting(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, 0, 0x0a, ..])
+}
 
 impl First {
     /// What `payload` says.
@@ -106,6 +115,16 @@ mod tests {
         out.extend(b"ijklmnopqrst\0");
         out.extend(b"mysql_native_password\0");
         out
+    }
+
+    #[test]
+    fn a_greeting_is_known_by_its_first_bytes() {
+        let greeting = super::super::frame(0, &mariadb());
+        assert!(begins_with_greeting(&greeting[..GREETING_START]));
+        assert!(!begins_with_greeting(&greeting[..GREETING_START - 1]));
+        let refusal = super::super::err_packet(1040, "Too many connections");
+        assert!(!begins_with_greeting(&refusal));
+        assert!(!begins_with_greeting(b"HTTP/1.1 200 OK"));
     }
 
     #[test]
