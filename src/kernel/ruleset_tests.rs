@@ -101,6 +101,23 @@ fn listeners_of_the_workers_are_left_alone() {
 }
 
 #[test]
+fn who_is_full_gets_new_ones_where_there_is_no_other() {
+    let (mut board, ids) = board(&["10.0.0.1:80"], Plane::Kernel, &TWO);
+    board.set_state(ids[1], BackendState::Saturated, Moment::START);
+    let text = rules(&mut board).replace("t");
+    assert!(
+        text.contains("\ngoto b1\n") && !text.contains("goto b2"),
+        "{text}"
+    );
+    board.set_state(ids[0], BackendState::Down, Moment::START);
+    let text = rules(&mut board).replace("t");
+    assert!(
+        text.contains("\ngoto b2\n") && !text.contains("goto b1"),
+        "{text}"
+    );
+}
+
+#[test]
 fn who_is_down_gets_nothing_new_and_stays_known() {
     let (mut board, ids) = board(&["10.0.0.1:80"], Plane::Kernel, &TWO);
     let before = rules(&mut board);

@@ -134,6 +134,73 @@ fn who_refuses_is_avoided_while_any_tier_has_another() {
 }
 
 #[test]
+fn a_full_server_is_the_last_choice_of_all() {
+    for policy in Policy::ALL {
+        let members = [(300, 0, None), (100, 0, None), (100, 1, Some(1))];
+        let mut pool = pool(policy, &members);
+        let of = |pool: &PoolView, has_waited| {
+            let mut rng = Seed(3).rng();
+            let asking = Asking {
+                has_waited,
+                ..asking(&[])
+            };
+            pool.pick(asking, &mut Turns::default(), &mut rng)
+        };
+        for full in &mut pool.backends[..2] {
+            full.state = BackendState::Saturated;
+            full.effective = 0;
+        }
+        let live = Arc::clone(&pool.live);
+        let settings = Arc::clone(&pool.settings);
+        let pool = PoolView::new(settings, live, pool.backends, false);
+        assert_eq!(pool.usable(), 1, "{policy:?}");
+        assert_eq!(of(&pool, false), Pick::Backend(2), "{policy:?}");
+        // A place at another is waited for before.
+        assert!(pool.backends[2].backend.places.acquire(Some(1)));
+        assert_eq!(of(&pool, false), Pick::Wait, "{policy:?}");
+        assert!(
+            matches!(of(&pool, true), Pick::Backend(0 | 1)),
+            "{policy:?}"
+        );
+        // Their weights count among them.
+        if matches!(policy, Policy::Random) {
+            let hits = hits(&pool, 40_000, &[BackendId(2)]);
+            assert!((29_500..30_500).contains(&hits[0]), "{hits:?}");
+        }
+        let nobody = pool.pick(
+            asking(&[BackendId(0), BackendId(1), BackendId(2)]),
+            &mut Turns::default(),
+            &mut Seed(3).rng(),
+        );
+        assert_eq!(nobody, Pick::Nobody, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_backend_that_has_not_been_probed_is_waited_for_where_nobody_else_can_serve() {
+    let mut first = pool(Policy::Random, &[(100, 0, None), (100, 0, None)]);
+    for new in &mut first.backends {
+        new.state = BackendState::Starting;
+        new.effective = 0;
+    }
+    let view = |backends| {
+        let (settings, live) = (Arc::clone(&first.settings), Arc::clone(&first.live));
+        PoolView::new(settings, live, backends, false)
+    };
+    let pick = |pool: &PoolView| pool.pick(asking(&[]), &mut Turns::default(), &mut Seed(3).rng());
+    assert_eq!(pick(&view(first.backends.clone())), Pick::Wait);
+    let mut one_up = first.backends.clone();
+    one_up[1].state = BackendState::Up { ramp_from: None };
+    one_up[1].effective = 1000;
+    assert_eq!(pick(&view(one_up)), Pick::Backend(1));
+    let mut without_weight = first.backends.clone();
+    for new in &mut without_weight {
+        new.weight = 0;
+    }
+    assert_eq!(pick(&view(without_weight)), Pick::Nobody);
+}
+
+#[test]
 fn first_takes_the_order_of_the_file() {
     let pool = pool(Policy::First, &[(1, 0, None), (1000, 0, None)]);
     assert_eq!(hits(&pool, 10, &[]), [10, 0]);

@@ -1,10 +1,12 @@
 use std::io::Write;
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tandem::pool::{BackendState, Protocol};
 use tandem::types::Reason;
 
-use super::kit::{Plan, Plane, echo, eventually, greeter, read_all, read_some};
+use super::kit::{Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server};
 
 #[test]
 fn the_denied_are_reset_and_counted() {
@@ -117,4 +119,107 @@ fn those_who_wait_are_served_by_a_backend_that_comes_up() {
     eventually("it waits", || plane.queued() == 1);
     plane.set_state(1, BackendState::Up { ramp_from: None });
     assert_eq!(read_some(&mut second, 5), "other");
+}
+
+/// In lockstep, so that no later client's end wakes one that was forgotten.
+/// `tests/places.rs` looks at every order of the steps; this, at the whole.
+#[test]
+fn nobody_waits_beside_a_free_place() {
+    const CLIENTS: usize = 3;
+    const ROUNDS: usize = 1000;
+    let mut plan = Plan::new(Protocol::Tcp, &[greeter("hello")]);
+    plan.workers = 4;
+    plan.pool.backends[0].max_connections = Some(1);
+    plan.pool.queue_timeout = Duration::from_secs(60);
+    let plane = Plane::start(plan);
+    let barrier = Barrier::new(CLIENTS);
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    barrier.wait();
+                    // One that nobody wakes reads for longer than it may.
+                    assert_eq!(read_some(&mut plane.connect(), 5), "hello");
+                }
+            });
+        }
+    });
+    assert_eq!(plane.rejected(Reason::Limit), 0);
+}
+
+/// A server that said 1040 a moment ago.
+#[test]
+fn a_full_server_is_the_last_choice_and_speaks_for_itself() {
+    const REFUSAL: &[u8] = b"\x17\x00\x00\x00\xff\x10\x04Too many connections";
+    let full = server(|mut stream| stream.write_all(REFUSAL).unwrap());
+    for (queue, free) in [(1000, Some(1)), (0, Some(1)), (1000, None)] {
+        let mut plan = Plan::new(Protocol::Mysql, &[full, greeter("hello")]);
+        plan.pool.backends[1].max_connections = free;
+        // It is of a later tier, and better all the same.
+        plan.pool.backends[1].tier = 1;
+        plan.pool.queue_timeout = Duration::from_millis(200);
+        plan.pool.queue_limit = queue;
+        let mut plane = Plane::start(plan);
+        plane.set_state(0, BackendState::Saturated);
+        let mut first = plane.connect();
+        assert_eq!(read_some(&mut first, 5), "hello");
+        if free.is_none() {
+            assert_eq!(read_some(&mut plane.connect(), 5), "hello");
+            plane.set_state(1, BackendState::Down);
+        }
+        let (answer, _) = read_all(&mut plane.connect());
+        assert_eq!(answer, REFUSAL, "the server's own words");
+        assert_eq!(
+            plane.greeted.load(Ordering::Relaxed),
+            0,
+            "that is no greeting"
+        );
+    }
+}
+
+#[test]
+fn who_is_greeted_by_a_full_server_says_so() {
+    let mut plan = Plan::new(Protocol::Mysql, &[greeter("\x05\x00\x00\x00\x0a10.1")]);
+    plan.workers = 1;
+    let mut plane = Plane::start(plan);
+    assert_eq!(read_some(&mut plane.connect(), 9).len(), 9);
+    assert_eq!(plane.greeted.load(Ordering::Relaxed), 0, "it was not full");
+    plane.set_state(0, BackendState::Saturated);
+    assert_eq!(read_some(&mut plane.connect(), 9).len(), 9);
+    assert_eq!(plane.greeted.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn who_comes_before_the_first_probe_waits_for_it() {
+    let mut plan = Plan::new(Protocol::Tcp, &[nobody(), greeter("hello")]);
+    plan.pool.queue_timeout = Duration::from_secs(30);
+    plan.pool.queue_limit = 2;
+    let mut plane = Plane::start(plan);
+    plane.set_state(0, BackendState::Down);
+    plane.set_state(1, BackendState::Starting);
+    let mut waiting = [plane.connect(), plane.connect()];
+    eventually("they wait", || plane.queued() == 2);
+    assert_eq!(read_all(&mut plane.connect()), (vec![], true), "no room");
+    plane.set_state(1, BackendState::Up { ramp_from: None });
+    for client in &mut waiting {
+        assert_eq!(read_some(client, 5), "hello");
+    }
+    assert_eq!(plane.finished(Reason::NoBackend), 1);
+    // Who waits for a backend that turns out to be dead hears it at once.
+    plane.set_state(1, BackendState::Starting);
+    let mut in_vain = plane.connect();
+    eventually("it waits", || plane.queued() == 1);
+    plane.set_state(1, BackendState::Down);
+    assert_eq!(read_all(&mut in_vain), (vec![], true));
+    assert_eq!(plane.finished(Reason::NoBackend), 2);
+}
+
+#[test]
+fn without_a_queue_nobody_waits_for_the_first_probe() {
+    let mut plan = Plan::new(Protocol::Tcp, &[greeter("hello")]);
+    plan.pool.queue_limit = 0;
+    let mut plane = Plane::start(plan);
+    plane.set_state(0, BackendState::Starting);
+    assert_eq!(read_all(&mut plane.connect()), (vec![], true));
+    assert_eq!(plane.finished(Reason::NoBackend), 1);
 }
