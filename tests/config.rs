@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tandem::config::{Change, Config, LoadError, Process, changes};
+use tandem::pool::Protocol;
 
 #[path = "golden/machine.rs"]
 mod machine;
@@ -227,5 +228,50 @@ proptest! {
             let first = problems.to_string();
             prop_assert!(first.starts_with("lb.yaml:"), "{}", first);
         }
+    }
+}
+
+/// What a health check speaks at a port of its own says nothing of what
+/// clients and servers speak.
+#[test]
+fn the_protocol_is_inferred_only_from_a_probe_of_the_port_of_the_traffic() {
+    let protocol = |pool: &str| {
+        let text = format!(
+            "listeners: {{ a: {{ bind: \":80\", pool: p }} }}\npools: {{ p: {{ {pool} }} }}\n"
+        );
+        let config = parse(Path::new("lb.yaml"), &text).unwrap();
+        let client_first = config.listeners[0].client_first;
+        (config.pools[0].pool.protocol, client_first)
+    };
+    let (http, mysql, tcp) = (
+        (Protocol::Http, true),
+        (Protocol::Mysql, false),
+        (Protocol::Tcp, false),
+    );
+    for (pool, expected) in [
+        (
+            "backends: [10.0.0.1:3306], probe: { type: http, port: 9200 }",
+            tcp,
+        ),
+        (
+            "backends: [10.0.0.1:3306], probe: { type: mysql, port: 3307 }",
+            tcp,
+        ),
+        (
+            "backends: [10.0.0.1:80, 10.0.0.2:81], probe: { type: http, port: 80 }",
+            tcp,
+        ),
+        (
+            "backends: [10.0.0.1:80, 10.0.0.2:80], probe: { type: http, port: 80 }",
+            http,
+        ),
+        ("backends: [10.0.0.1:80, 10.0.0.2:81], probe: http", http),
+        ("backends: [10.0.0.1:3306], probe: mysql", mysql),
+        (
+            "backends: [10.0.0.1:3306], protocol: mysql, probe: { type: http, port: 9200 }",
+            mysql,
+        ),
+    ] {
+        assert_eq!(protocol(pool), expected, "{pool}");
     }
 }

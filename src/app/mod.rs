@@ -299,7 +299,7 @@ fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Targ
         pool: backend.pool.clone(),
         backend: backend.name.clone(),
         address: address.clone(),
-        is_clients_port: probe.is_at(&backend.address),
+        is_clients_port: probe.is_at(backend.address.port()),
         host,
         sources: configured
             .map_or(&pool.source, |it| pool.sources_of(it))

@@ -99,7 +99,7 @@ pub(super) fn once(
         .build()
         .map_err(|error| error.to_string())?;
     let mut socket_address = resolve(address)?;
-    let is_clients_port = settings.is_at(&socket_address);
+    let is_clients_port = settings.is_at(socket_address.port());
     if let (Some(port), Endpoint::Tcp(address)) = (settings.port, &mut socket_address) {
         address.set_port(port);
     }

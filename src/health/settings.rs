@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::types::{Endpoint, Secret};
+use crate::types::Secret;
 
 /// How the backends of one pool are probed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,13 +17,11 @@ pub struct ProbeSettings {
 }
 
 impl ProbeSettings {
-    /// Whether a backend whose clients are sent to `to` is probed there.
-    pub fn is_at(&self, to: &Endpoint) -> bool {
+    /// Whether a backend whose clients are sent to `port` is probed there; a
+    /// unix socket has no port.
+    pub fn is_at(&self, port: Option<u16>) -> bool {
         let elsewhere = matches!(self.kind, ProbeKind::Exec(_));
-        !elsewhere
-            && self
-                .port
-                .is_none_or(|own| to.tcp().is_none_or(|it| it.port() == own))
+        !elsewhere && self.port.is_none_or(|own| port.is_none_or(|it| it == own))
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::int_option;
 
 /// How long the kernel waits for a client's first bytes before it hands over a
-/// silent connection, too. It looks after 1, 3 and 7 seconds, so 7 it is.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// silent connection, too: the shortest that it can. It looks after 1, 3 and 7
+/// seconds, when it would send its part of the handshake again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Lets a listening `socket` wait for data (tcp(7)), or no longer.
 pub fn set_defer_accept(socket: &impl AsFd, is_on: bool) -> io::Result<()> {

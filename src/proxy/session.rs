@@ -13,6 +13,7 @@ use mio::net::TcpStream;
 use super::aside::Aside;
 use super::compact::{Peer, Took};
 use super::context::Context;
+use super::first::SILENCE;
 use super::slab::Key;
 use crate::clock::Moment;
 use crate::net::tune;
@@ -242,7 +243,7 @@ impl Session {
         match self.phase {
             Phase::Entering => Step::Stay,
             Phase::Header => self.bad_header(ctx, BadHeader::Late),
-            Phase::Silent => Step::End(Reason::Idle),
+            Phase::Silent => self.end_silence(ctx),
             Phase::Queued => self.wait_no_longer(ctx),
             Phase::Dialing if ctx.now < self.dial_due() => self.redial(ctx),
             Phase::Dialing => self.dial_timed_out(ctx),
@@ -263,7 +264,7 @@ impl Session {
             Phase::Silent => {
                 let first = self.door.listener.first_byte_timeout;
                 let first = first.map_or(NEVER, |limit| self.started + limit);
-                first.min(pool.idle_timeout.map_or(NEVER, |limit| self.since + limit))
+                first.min(self.since + SILENCE)
             }
             Phase::Queued => self.since + pool.queue_timeout,
             Phase::Dialing if self.server.is_none() => self.dial_due().min(self.active + REDIAL),

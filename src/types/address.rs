@@ -41,6 +41,15 @@ pub enum AddressError {
 }
 
 impl Address {
+    /// The port to connect to; a unix socket has none.
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::Ip(address) => Some(address.port()),
+            Self::Host { port, .. } => Some(*port),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The address in `text`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {

@@ -14,6 +14,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// The port to connect to; a unix socket has none.
+    pub fn port(&self) -> Option<u16> {
+        self.tcp().map(|it| it.port())
+    }
+
     /// The address; `None`: it has none.
     pub const fn tcp(&self) -> Option<SocketAddr> {
         match self {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::kit::mariadb::{self, Mariadb};
 use crate::kit::proc::Proc;
 use crate::kit::tandem::{Lb, Tandem};
-use crate::kit::{SOON, figure, ms, output, ports, said, wait_until};
+use crate::kit::{Backend, SOON, figure, ms, output, ports, said, wait_until};
 
 const LOGIN: &str = "user: tandem, password: secret, ";
 const TIMES: &str = "interval: 200ms, timeout: 500ms, fall: 2, rise: 2, \
@@ -297,4 +297,36 @@ fn the_probe_command_tells_a_living_server_from_a_dead_one() {
         assert_eq!(run(args).status.code(), Some(1), "{args:?}");
     }
     assert!(start.elapsed() < Duration::from_secs(20) + ms(1));
+}
+
+/// A health check over HTTP at a port of its own says nothing of what clients
+/// and server speak; and where it is said wrongly, a client that waits for the
+/// server is connected all the same.
+#[test]
+fn a_server_that_speaks_first_is_heard_whatever_its_probe_speaks() {
+    let server = Mariadb::start(&[]);
+    let health = Backend::start("health");
+    let probe = format!(
+        "probe: {{ type: http, path: /healthz, port: {}, {TIMES} }}",
+        health.address.port()
+    );
+    let lb = Lb::bare()
+        .backend("db1", server.address)
+        .pool("slow_start: off")
+        .pool(&probe);
+    for (protocol, client_first) in [(None, "auto"), (None, "on"), (Some("http"), "auto")] {
+        let mut lb = lb
+            .clone()
+            .listener(&format!("client_first: {client_first}"));
+        if let Some(protocol) = protocol {
+            lb = lb.pool(&format!("protocol: {protocol}"));
+        }
+        let tandem = lb.start();
+        tandem.wait_state("db1", "up");
+        let start = Instant::now();
+        let answer = mariadb::ask(lb.address, "SELECT 6 * 7");
+        assert_eq!(said(&answer).trim(), "42", "{protocol:?} {client_first}");
+        let took = start.elapsed().as_millis();
+        figure(&format!("mysql.http_probe.{client_first}.ms"), took);
+    }
 }

@@ -63,7 +63,10 @@ fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
             timing: Timing::default(),
         }),
     };
-    let mut protocol = probe.as_ref().map_or(Protocol::Tcp, protocol_of);
+    let mut protocol = match (&probe, &backends) {
+        (Some(probe), Some(backends)) => protocol_of(probe, backends),
+        (None, _) | (_, None) => Protocol::Tcp,
+    };
     let words = word(&[
         ("http", Protocol::Http),
         ("mysql", Protocol::Mysql),
@@ -90,7 +93,12 @@ fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
     })
 }
 
-fn protocol_of(probe: &ProbeSettings) -> Protocol {
+/// What the probe speaks, where it speaks to the servers that clients speak to:
+/// a health check at a port of its own says nothing of theirs.
+fn protocol_of(probe: &ProbeSettings, backends: &[BackendSettings]) -> Protocol {
+    if !backends.iter().all(|it| probe.is_at(it.address.port())) {
+        return Protocol::Tcp;
+    }
     match probe.kind {
         ProbeKind::Http(_) => Protocol::Http,
         ProbeKind::Mysql(_) => Protocol::Mysql,
