@@ -20,12 +20,15 @@ use crate::status::{
 };
 use crate::types::{BadHeader, ConnectFailure, Reason};
 
-/// What turns a client away at the door.
-const REJECTIONS: [Reason; 4] = [
+/// What turns a client away before any backend has a say.
+const REJECTIONS: [Reason; 7] = [
     Reason::BadProxyHeader,
     Reason::Denied,
+    Reason::DeniedLocally,
     Reason::Limit,
     Reason::OutOfFds,
+    Reason::OutOfMemory,
+    Reason::OutOfPorts,
 ];
 
 /// The node for people.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::unix;
-use crate::types::{Endpoint, OwnFault};
+use crate::types::Endpoint;
 
 /// What became of a connect(2) so far.
 #[derive(Debug)]
@@ -51,10 +51,4 @@ pub fn start(to: &Endpoint, source: Option<IpAddr>, has_request: bool) -> io::Re
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether `error` says that this process, or the system, is out of file
-/// descriptors or of memory for sockets.
-pub fn is_exhaustion(error: &io::Error) -> bool {
-    OwnFault::of_lack(error).is_some()
 }

@@ -16,9 +16,9 @@ use super::mailbox::GateId;
 use super::session::{Leg, Phase, Session, Step};
 use super::slab::{Key, Slab};
 use crate::clock::Moment;
-use crate::net::{dial, tune};
+use crate::net::tune;
 use crate::pool::{ListenerView, Place, Snapshot};
-use crate::types::Reason;
+use crate::types::{OwnFault, Reason};
 
 /// Connections taken from one listener before others have their turn.
 const BUDGET: usize = 64;
@@ -110,14 +110,15 @@ impl Gate {
                     self.ready = false;
                     return;
                 }
-                Err(error) if dial::is_exhaustion(&error) => {
-                    spare.shed(&self.socket, ctx, &view);
-                    self.rest_until = Some(ctx.now + REST);
-                    return;
+                Err(error) => {
+                    if let Some(lack) = OwnFault::of_lack(&error) {
+                        spare.shed(&self.socket, ctx, &view, lack.into());
+                        self.rest_until = Some(ctx.now + REST);
+                        return;
+                    }
+                    // The client has gone before it was accepted, or the network
+                    // reported something about it (accept(2) lists them): next.
                 }
-                // The client has gone before it was accepted, or the network
-                // reported something about it (accept(2) lists them): next.
-                Err(_) => {}
             }
         }
     }
@@ -152,11 +153,13 @@ fn welcome(
     let watched = ctx
         .registry
         .register(&mut session.client.stream, token, all);
-    let step = if watched.is_ok() {
-        session.guard(ctx, |session, ctx| session.start(ctx, has_header))
-    } else {
-        ctx.count_rejected(&session.door, Reason::OutOfFds);
-        Step::End(Reason::OutOfFds)
+    let step = match watched {
+        Ok(()) => session.guard(ctx, |session, ctx| session.start(ctx, has_header)),
+        Err(error) => {
+            let lack = OwnFault::of_lack(&error).unwrap_or(OwnFault::Internal);
+            ctx.count_rejected(&session.door, lack.into());
+            Step::End(lack.into())
+        }
     };
     Some((key, step))
 }
@@ -223,14 +226,14 @@ impl Spare {
         Self(File::open("/dev/null").ok())
     }
 
-    fn shed(&mut self, socket: &TcpListener, ctx: &Context, view: &ListenerView) {
+    fn shed(&mut self, socket: &TcpListener, ctx: &Context, view: &ListenerView, lack: Reason) {
         for _ in 0..BUDGET {
             self.0 = None;
             let Ok((stream, _)) = socket.accept() else {
                 break;
             };
             view.door.live.cells.of(ctx.worker).accepted.add(1);
-            turn_away(ctx, view, &stream, Reason::OutOfFds);
+            turn_away(ctx, view, &stream, lack);
             drop(stream);
             self.0 = File::open("/dev/null").ok();
         }

@@ -8,7 +8,7 @@ use super::refuse::Refusal;
 use super::session::Session;
 use crate::clock::Moment;
 use crate::pool::BackendId;
-use crate::types::{BadHeader, ConnectFailure};
+use crate::types::{BadHeader, Reason};
 
 /// What few sessions need.
 #[derive(Debug, Default)]
@@ -27,7 +27,8 @@ pub(super) struct Aside {
     pub(super) destination: Option<SocketAddr>,
     /// Backends that were tried in vain.
     pub(super) tried: Vec<BackendId>,
-    pub(super) failure: Option<ConnectFailure>,
+    /// Why the last of them was tried in vain.
+    pub(super) failure: Option<Reason>,
     pub(super) first_dial: Option<Moment>,
     /// See `greeting`.
     pub(super) expects_greeting: bool,
@@ -75,7 +76,7 @@ impl Session {
     }
 
     /// Why the last of them failed.
-    pub(super) fn failure(&self) -> Option<ConnectFailure> {
+    pub(super) fn failure(&self) -> Option<Reason> {
         self.aside.as_ref().and_then(|it| it.failure)
     }
 

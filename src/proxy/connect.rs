@@ -14,7 +14,7 @@ use super::session::{Leg, Phase, Session, Step};
 use crate::net::dial::{self, Dialed};
 use crate::net::proxy_header;
 use crate::pool::{Asking, Backend, BackendState, BackendView, Pick, PoolView};
-use crate::types::{ConnectFailure, Reason};
+use crate::types::{ConnectFailure, OwnFault, Reason};
 
 /// How often a place may be lost to another worker before the session queues.
 const LOST_RACES: u32 = 8;
@@ -28,8 +28,8 @@ enum Try {
     Failed,
     /// Another worker took the last place.
     Lost,
-    /// Out of file descriptors.
-    OutOfFds,
+    /// This machine lacks what every try needs.
+    Lack(Reason),
 }
 
 impl Session {
@@ -51,9 +51,7 @@ impl Session {
                 return self.give_up(ctx, Reason::NoBackend);
             };
             if self.is_out_of_tries(ctx) {
-                let failure = self.failure();
-                let failure = failure.map_or(Reason::NoBackend, ConnectFailure::reason);
-                return self.give_up(ctx, failure);
+                return self.end_in_vain(ctx);
             }
             let asking = Asking {
                 client: self.source().ip(),
@@ -82,18 +80,14 @@ impl Session {
                     lost = 0;
                     continue;
                 }
-                Pick::Nobody => {
-                    let failure = self.failure();
-                    let failure = failure.map_or(Reason::NoBackend, ConnectFailure::reason);
-                    return self.give_up(ctx, failure);
-                }
+                Pick::Nobody => return self.end_in_vain(ctx),
             };
             match self.try_backend(ctx, view) {
                 Try::Connected => return self.connected(ctx),
                 Try::Connecting => return Step::Stay,
                 Try::Failed => {}
                 Try::Lost => lost += 1,
-                Try::OutOfFds => return self.refuse(ctx, Reason::OutOfFds),
+                Try::Lack(lack) => return self.end_for_lack(ctx, lack),
             }
         }
     }
@@ -104,9 +98,24 @@ impl Session {
         if pool.backends.iter().any(is_full) {
             Reason::Limit
         } else {
-            let failure = self.failure();
-            failure.map_or(Reason::NoBackend, ConnectFailure::reason)
+            self.failure().unwrap_or(Reason::NoBackend)
         }
+    }
+
+    /// Every try was in vain, or there was nobody to try.
+    fn end_in_vain(&mut self, ctx: &mut Context) -> Step {
+        match self.failure() {
+            Some(lack @ (Reason::OutOfPorts | Reason::DeniedLocally)) => {
+                self.end_for_lack(ctx, lack)
+            }
+            failure => self.give_up(ctx, failure.unwrap_or(Reason::NoBackend)),
+        }
+    }
+
+    /// There are backends, and nothing on this machine to reach them with.
+    fn end_for_lack(&mut self, ctx: &mut Context, lack: Reason) -> Step {
+        ctx.count_rejected(&self.door, lack);
+        self.refuse(ctx, lack)
     }
 
     fn is_out_of_tries(&self, ctx: &Context) -> bool {
@@ -134,7 +143,6 @@ impl Session {
         }
         self.phase = Phase::Dialing;
         self.since = ctx.now;
-        view.backend.begin(ctx.now);
         let source = view.backend.next_source(&view.sources);
         self.dial(ctx, &view.backend, source)
     }
@@ -150,7 +158,7 @@ impl Session {
             Try::Connected => self.connected(ctx),
             Try::Connecting => Step::Stay,
             Try::Failed | Try::Lost => self.seek(ctx),
-            Try::OutOfFds => self.refuse(ctx, Reason::OutOfFds),
+            Try::Lack(lack) => self.end_for_lack(ctx, lack),
         }
     }
 
@@ -166,23 +174,18 @@ impl Session {
             {
                 // The accept queue of a unix socket is full: see `redial()`.
                 self.active = ctx.now;
+                backend.begin(ctx.now);
                 return Try::Connecting;
             }
-            Err(error) if dial::is_exhaustion(&error) => {
-                self.leave_backend(ctx);
-                return Try::OutOfFds;
-            }
-            Err(error) => {
-                self.note_failure(ctx, ConnectFailure::of(&error));
-                return Try::Failed;
-            }
+            Err(error) => return self.blame(ctx, &error),
         };
+        backend.begin(ctx.now);
         let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let token = Token(self.key.token(true));
-        if ctx.registry.register(&mut stream, token, all).is_err() {
-            // epoll is out of watches: as bad as being out of descriptors.
+        if let Err(error) = ctx.registry.register(&mut stream, token, all) {
             self.leave_backend(ctx);
-            return Try::OutOfFds;
+            let fault = OwnFault::of_lack(&error).unwrap_or(OwnFault::Internal);
+            return Try::Lack(fault.into());
         }
         let mut leg = Leg::new(stream);
         leg.ready.write = is_connected;
@@ -192,6 +195,25 @@ impl Session {
         } else {
             Try::Connecting
         }
+    }
+
+    /// A connect has failed, at once or later: who is to blame?
+    fn blame(&mut self, ctx: &Context, error: &io::Error) -> Try {
+        let Some(fault) = OwnFault::of_connect(error) else {
+            self.note_failure(ctx, ConnectFailure::of(error));
+            return Try::Failed;
+        };
+        let reason = Reason::from(fault);
+        if !matches!(reason, Reason::OutOfPorts | Reason::DeniedLocally) {
+            self.leave_backend(ctx);
+            return Try::Lack(reason);
+        }
+        // It is no fault of the backend's, and only of the way to it: each has
+        // ports, and rules of a firewall, of its own.
+        self.aside().failure = Some(reason);
+        self.note_tried();
+        self.leave_backend(ctx);
+        Try::Failed
     }
 
     /// An event came while a connect was under way.
@@ -206,7 +228,10 @@ impl Session {
                 Ok(None) if !server.broken => return self.connected(ctx),
                 Ok(None) => io::ErrorKind::ConnectionReset.into(),
             };
-            return self.dial_failed(ctx, ConnectFailure::of(&error));
+            return match self.blame(ctx, &error) {
+                Try::Lack(lack) => self.end_for_lack(ctx, lack),
+                Try::Failed | Try::Lost | Try::Connected | Try::Connecting => self.seek(ctx),
+            };
         }
         if server.ready.write {
             return self.connected(ctx);
@@ -215,11 +240,7 @@ impl Session {
     }
 
     pub(super) fn dial_timed_out(&mut self, ctx: &mut Context) -> Step {
-        self.dial_failed(ctx, ConnectFailure::TimedOut)
-    }
-
-    fn dial_failed(&mut self, ctx: &mut Context, failure: ConnectFailure) -> Step {
-        self.note_failure(ctx, failure);
+        self.note_failure(ctx, ConnectFailure::TimedOut);
         self.seek(ctx)
     }
 
@@ -231,7 +252,7 @@ impl Session {
     }
 
     fn note_failure(&mut self, ctx: &Context, failure: ConnectFailure) {
-        self.aside().failure = Some(failure);
+        self.aside().failure = Some(failure.reason());
         if let Some(backend) = &self.backend {
             backend.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
             backend.suspect(ctx.now, failure);

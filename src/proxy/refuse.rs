@@ -58,7 +58,11 @@ impl Session {
             lingered: None,
         });
         if protocol == Protocol::Mysql {
-            let why = if matches!(reason, Reason::Limit | Reason::OutOfFds) {
+            let is_full = matches!(
+                reason,
+                Reason::Limit | Reason::OutOfFds | Reason::OutOfMemory | Reason::OutOfPorts
+            );
+            let why = if is_full {
                 "too many connections"
             } else {
                 "no backend can serve"

@@ -1,5 +1,7 @@
 use std::io;
 
+use super::OwnFault;
+
 /// Why a session ended. A closed set of plain words, the same in log lines and
 /// in metrics; each session ends with exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +23,8 @@ pub enum Reason {
     ConnectUnreachable,
     /// The client's address is not allowed on this listener.
     Denied,
+    /// This machine did not let us connect: a firewall, a security module.
+    DeniedLocally,
     /// The backend was drained, and the drain deadline passed.
     Drained,
     /// One side closed, and the other was silent for too long after it.
@@ -33,8 +37,13 @@ pub enum Reason {
     Limit,
     /// No backend could be used.
     NoBackend,
-    /// The process ran out of file descriptors.
+    /// The process, or the system, ran out of file descriptors.
     OutOfFds,
+    /// The kernel had no memory for another connection.
+    OutOfMemory,
+    /// No local port was left for a connection to any of the backends that were
+    /// tried.
+    OutOfPorts,
     /// The backend closed first, in order.
     ServerClosed,
     /// The backend reset the connection.
@@ -45,7 +54,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::BackendDown,
         Self::BadProxyHeader,
         Self::ClientClosed,
@@ -54,6 +63,7 @@ impl Reason {
         Self::ConnectTimeout,
         Self::ConnectUnreachable,
         Self::Denied,
+        Self::DeniedLocally,
         Self::Drained,
         Self::HalfCloseTimeout,
         Self::Idle,
@@ -61,6 +71,8 @@ impl Reason {
         Self::Limit,
         Self::NoBackend,
         Self::OutOfFds,
+        Self::OutOfMemory,
+        Self::OutOfPorts,
         Self::ServerClosed,
         Self::ServerReset,
         Self::Shutdown,
@@ -77,6 +89,7 @@ impl Reason {
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectUnreachable => "connect_unreachable",
             Self::Denied => "denied",
+            Self::DeniedLocally => "denied_locally",
             Self::Drained => "drained",
             Self::HalfCloseTimeout => "half_close_timeout",
             Self::Idle => "idle",
@@ -84,6 +97,8 @@ impl Reason {
             Self::Limit => "limit",
             Self::NoBackend => "no_backend",
             Self::OutOfFds => "out_of_fds",
+            Self::OutOfMemory => "out_of_memory",
+            Self::OutOfPorts => "out_of_ports",
             Self::ServerClosed => "server_closed",
             Self::ServerReset => "server_reset",
             Self::Shutdown => "shutdown",
@@ -91,7 +106,20 @@ impl Reason {
     }
 }
 
-/// Why a connection to a backend could not be made.
+impl From<OwnFault> for Reason {
+    fn from(fault: OwnFault) -> Self {
+        match fault {
+            OwnFault::DeniedLocally => Self::DeniedLocally,
+            OwnFault::OutOfFds => Self::OutOfFds,
+            OwnFault::OutOfMemory => Self::OutOfMemory,
+            OwnFault::OutOfPorts => Self::OutOfPorts,
+            OwnFault::Internal | OwnFault::NoCommand | OwnFault::OutOfProcesses => Self::Internal,
+        }
+    }
+}
+
+/// Why a connection to a backend could not be made. What is our own fault is
+/// none of these: see [`OwnFault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[repr(u8)]
 pub enum ConnectFailure {
@@ -101,7 +129,7 @@ pub enum ConnectFailure {
     /// No answer within the connect timeout.
     #[error("connect timed out")]
     TimedOut,
-    /// No route, network down, or no local port left.
+    /// No route, or the network is down.
     #[error("unreachable")]
     Unreachable,
 }
