@@ -69,6 +69,8 @@ pub(super) struct Control {
     addresses: Addresses,
     reports: mpsc::Sender<Report>,
     seed: Seed,
+    /// Backends whose sessions end with the next snapshot.
+    lost: Vec<BackendId>,
     /// Whether no backend has been probed yet.
     is_cold: bool,
     /// Usable backends of each pool, as last logged.
@@ -119,6 +121,7 @@ impl Control {
             addresses,
             reports,
             seed,
+            lost: Vec::new(),
             is_cold: true,
             usable: HashMap::new(),
             shed: HashMap::new(),
@@ -216,8 +219,7 @@ impl Control {
             backend.trust();
         }
         if resets {
-            let killed = self.world.workers.kill(report.id, Reason::BackendDown);
-            self.check(killed);
+            self.lost.push(report.id);
         }
     }
 
@@ -231,9 +233,9 @@ impl Control {
         if !self.world.is_ready() && !has_new {
             self.world.become_ready();
         }
-        self.world.snapshot.store(snapshot);
-        let woken = self.world.workers.wake();
-        self.check(woken);
+        let lost = std::mem::take(&mut self.lost);
+        let shown = self.world.workers.show(snapshot, &lost);
+        self.check(shown);
     }
 
     fn log_usable(&mut self, snapshot: &Snapshot) {

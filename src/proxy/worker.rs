@@ -209,6 +209,12 @@ impl Worker {
             return;
         };
         let (commands, place_free) = mailbox.take();
+        // Whoever is told to end the sessions of a backend must not have more
+        // of them afterwards: the snapshot that shows it as lost was there
+        // before the letter (`Workers::show`), but perhaps not yet when this
+        // turn began. A session is at its backend from the pick on, before it
+        // connects, so those of older snapshots are found.
+        self.take_snapshot();
         for command in commands {
             self.obey(command);
         }

@@ -143,9 +143,22 @@ impl Workers {
         self.send_all(|| Command::Unlisten { gate })
     }
 
-    /// Ends the sessions of a backend.
-    pub fn kill(&self, backend: BackendId, reason: Reason) -> io::Result<()> {
-        self.send_all(|| Command::Kill { backend, reason })
+    /// Makes `snapshot` what every worker sees, and ends the sessions of the
+    /// backends that it shows as `lost`.
+    ///
+    /// In this order: a worker that reads the second letter sees the snapshot,
+    /// too (the letter box has a lock), and looks at it before it obeys. So
+    /// whoever picked such a backend is found, and nobody picks it afterwards.
+    /// The other way round a session could pick it between the two and stay.
+    pub fn show(&self, snapshot: Arc<Snapshot>, lost: &[BackendId]) -> io::Result<()> {
+        self.shared.snapshot.store(snapshot);
+        for backend in lost {
+            self.send_all(|| Command::Kill {
+                backend: *backend,
+                reason: Reason::BackendDown,
+            })?;
+        }
+        self.wake()
     }
 
     /// Ends the sessions of a backend at `at`.

@@ -128,9 +128,19 @@ impl Plane {
 
     pub fn set_state(&mut self, index: usize, state: BackendState) {
         self.board.set_state(self.ids[index], state, clock::now());
+        self.show(&[]);
+    }
+
+    /// It no longer answers its probes.
+    pub fn lose(&mut self, index: usize) {
+        let id = self.ids[index];
+        self.board.set_state(id, BackendState::Down, clock::now());
+        self.show(&[id]);
+    }
+
+    fn show(&mut self, lost: &[BackendId]) {
         let snapshot = self.board.compose(clock::now());
-        self.snapshot.store(Arc::new(snapshot));
-        self.workers.wake().unwrap();
+        self.workers.show(Arc::new(snapshot), lost).unwrap();
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -144,6 +154,12 @@ impl Plane {
         let snapshot = self.snapshot.load();
         let cells = &snapshot.listeners[0].door.live.cells;
         cells.sum(|it| it.finished[reason as usize].get())
+    }
+
+    pub fn accepted(&self) -> u64 {
+        let snapshot = self.snapshot.load();
+        let cells = &snapshot.listeners[0].door.live.cells;
+        cells.sum(|it| it.accepted.get())
     }
 
     pub fn rejected(&self, reason: Reason) -> u64 {
@@ -194,11 +210,12 @@ impl Drop for Plane {
         for index in 0..self.ids.len() {
             assert_eq!(self.active(index), 0);
         }
-        let snapshot = self.snapshot.load();
-        let cells = &snapshot.listeners[0].door.live.cells;
-        let accepted = cells.sum(|it| it.accepted.get());
         let finished: u64 = Reason::ALL.into_iter().map(|it| self.finished(it)).sum();
-        assert_eq!(accepted, finished, "each connection ends with one reason");
+        assert_eq!(
+            self.accepted(),
+            finished,
+            "each connection ends with one reason"
+        );
         assert_eq!(self.finished(Reason::Internal), 0);
     }
 }

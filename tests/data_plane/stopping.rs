@@ -15,13 +15,10 @@ fn the_sessions_of_a_dead_backend_are_reset_and_the_others_go_on() {
     let mut plan = Plan::new(Protocol::Tcp, &[greeter("a"), greeter("b")]);
     plan.pool.policy = tandem::pool::Policy::RoundRobin;
     plan.workers = 1;
-    let plane = Plane::start(plan);
+    let mut plane = Plane::start(plan);
     let mut clients: Vec<_> = (0..20).map(|_| plane.connect()).collect();
     let names: Vec<String> = clients.iter_mut().map(|it| read_some(it, 1)).collect();
-    plane
-        .workers
-        .kill(plane.ids[0], Reason::BackendDown)
-        .unwrap();
+    plane.lose(0);
     eventually("they are gone", || plane.active(0) == 0);
     for (client, name) in clients.iter_mut().zip(&names) {
         if name == "a" {
@@ -30,6 +27,42 @@ fn the_sessions_of_a_dead_backend_are_reset_and_the_others_go_on() {
     }
     assert_eq!(plane.finished(Reason::BackendDown), 10);
     assert_eq!(plane.active(1), 10);
+}
+
+/// Clients come while a backend is lost: each is on the other one in the end,
+/// or was reset.
+#[test]
+fn nobody_stays_on_a_backend_that_was_lost_while_they_came() {
+    let mut plan = Plan::new(Protocol::Tcp, &[echo(), echo()]);
+    plan.listener.client_first = true;
+    let mut plane = Plane::start(plan);
+    for round in 0..200u32 {
+        let front = plane.front;
+        let comers = [(); 3].map(|()| {
+            std::thread::spawn(move || {
+                (0..8)
+                    .map(|_| {
+                        let mut client = TcpStream::connect(front).unwrap();
+                        client.write_all(b"x").unwrap();
+                        client
+                    })
+                    .collect::<Vec<_>>()
+            })
+        });
+        // At another moment each time.
+        for _ in 0..round * 20 {
+            std::hint::spin_loop();
+        }
+        plane.lose(0);
+        let clients = comers.map(|it| it.join().unwrap());
+        eventually("all are elsewhere or were reset", || {
+            plane.accepted() == u64::from(round + 1) * 24 && plane.open() == plane.active(1)
+        });
+        assert_eq!(plane.active(0), 0);
+        drop(clients);
+        eventually("all have gone", || plane.open() == 0);
+        plane.set_state(0, tandem::pool::BackendState::Up { ramp_from: None });
+    }
 }
 
 #[test]
@@ -145,8 +178,8 @@ fn deadlines_only_come_nearer_whoever_sets_them_last() {
         plane.workers.drain(plane.ids[0], at).unwrap();
     };
     let kill: Deed = |plane, _| {
-        let killed = plane.workers.kill(plane.ids[0], Reason::BackendDown);
-        killed.unwrap();
+        let shown = plane.snapshot.load_full();
+        plane.workers.show(shown, &plane.ids[..1]).unwrap();
     };
     let table = [
         (
