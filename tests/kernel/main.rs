@@ -4,6 +4,7 @@
 
 mod figures;
 mod kit;
+mod lacks;
 mod lasting;
 mod ports;
 mod starting;
