@@ -77,6 +77,19 @@ pub fn encode_local(version: ProxyVersion) -> Vec<u8> {
     }
 }
 
+/// The header for somebody's connection whose addresses are not known, such as
+/// one over a unix socket.
+pub fn encode_unknown(version: ProxyVersion) -> Vec<u8> {
+    match version {
+        ProxyVersion::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+        ProxyVersion::V2 => {
+            let mut out = V2_SIGNATURE.to_vec();
+            out.extend([0x21, 0, 0, 0]);
+            out
+        }
+    }
+}
+
 /// Whether `bytes` and `start` agree as far as both go.
 fn begins_like(bytes: &[u8], start: &[u8]) -> bool {
     bytes.iter().zip(start).all(|(a, b)| a == b)
@@ -467,8 +480,9 @@ mod tests {
             );
             let same = encode(version, mapped, v4);
             assert_eq!(parse(&same), done("192.0.2.1:1", "192.0.2.1:1", same.len()));
-            let local = encode_local(version);
-            assert_eq!(parse(&local), nobody(local.len()));
+            for header in [encode_local(version), encode_unknown(version)] {
+                assert_eq!(parse(&header), nobody(header.len()));
+            }
         }
     }
 

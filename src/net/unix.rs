@@ -1,4 +1,4 @@
-//! Unix stream sockets: connections to them.
+//! Unix stream sockets: connections to them. `socket_file` is the other side.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::types::UnixPath;
 
 /// The address of `path` as the kernel takes it.
-fn address(path: &UnixPath) -> io::Result<SockAddr> {
+pub(super) fn address(path: &UnixPath) -> io::Result<SockAddr> {
     match path.abstract_name() {
         // An abstract name begins with a zero byte.
         Some(name) => SockAddr::unix(format!("\0{name}")),

@@ -27,5 +27,5 @@ pub use proxy_version::ProxyVersion;
 pub use reason::{ConnectFailure, Reason};
 pub use secret::Secret;
 pub use sources::Sources;
-pub use unix::{UnixPath, UnixPathError};
+pub use unix::{UnixAccess, UnixPath, UnixPathError};
 pub use weight::{Weight, WeightError};

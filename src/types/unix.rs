@@ -59,6 +59,29 @@ impl UnixPath {
     }
 }
 
+/// Who may connect to a unix socket that we listen on: the mode and the owner
+/// of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixAccess {
+    /// The permissions; to connect is to write.
+    pub mode: u16,
+    /// The user it is given to.
+    pub user: Option<u32>,
+    /// The group it is given to.
+    pub group: Option<u32>,
+}
+
+impl Default for UnixAccess {
+    fn default() -> Self {
+        // As the admin socket: others are let in by who runs the balancer.
+        Self {
+            mode: 0o660,
+            user: None,
+            group: None,
+        }
+    }
+}
+
 impl fmt::Display for UnixPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unix:{}", self.0)
