@@ -76,7 +76,7 @@ pub struct ListenerStatus {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct BindStatus {
     /// The address, with the port that was given where the file says 0.
-    pub address: SocketAddr,
+    pub address: String,
 }
 
 /// A pool.

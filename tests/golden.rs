@@ -117,7 +117,7 @@ fn the_status_keeps_its_fields() {
             name: "web".to_owned(),
             pool: "web".to_owned(),
             binds: vec![BindStatus {
-                address: ([0, 0, 0, 0], 80).into(),
+                address: "0.0.0.0:80".to_owned(),
             }],
             connections: 3,
             connections_total: 6,

@@ -1,12 +1,12 @@
 //! Listening sockets on their way out. Nobody new comes in (`net::shutter`);
 //! those whom the kernel has greeted are met first, and then the sockets close.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::net::half_open::half_open;
-use crate::net::{defer, shutter};
+use crate::net::listening::Listening;
 use crate::pool::Place;
 use crate::proxy::GateId;
 
@@ -39,13 +39,13 @@ impl Closing {
         gate: GateId,
         place: Place,
         actual: SocketAddr,
-        copies: &[TcpListener],
+        copies: &[Listening],
         now: Moment,
     ) -> bool {
-        let is_shut = copies.iter().all(|copy| shutter::shut(copy).is_ok());
+        let is_shut = copies.iter().all(|copy| copy.shut().is_ok());
         if is_shut {
             for copy in copies {
-                let _lost_if_silent = defer::set_defer_accept(copy, false);
+                let _lost_if_silent = copy.set_deferred(false);
             }
             self.0.push(Leaving {
                 gate,

@@ -433,7 +433,7 @@ impl Control {
         workers.log_connections(config.log.connections);
         self.publish();
         if may_open {
-            let published = self.sockets.publish(opened, workers, &world.sink);
+            let published = self.sockets.publish(opened, workers, &world.sink, now);
             self.check(published);
             let retired = self.sockets.retire(&config.listeners, workers, now);
             self.check(retired);

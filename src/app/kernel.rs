@@ -1,7 +1,6 @@
 //! Keeps the kernel's rules as the newest snapshot wants them, and brings back
 //! what the kernel counts.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -19,7 +18,7 @@ use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::kernel::{self, Measured, MissingRight, NftError, Ruleset};
 use crate::pool::{Plane, Snapshot};
-use crate::types::Name;
+use crate::types::{Endpoint, Name};
 
 /// Between looks at the counters: a walk through 100,000 connections takes the
 /// kernel some tens of milliseconds.
@@ -223,18 +222,18 @@ pub(super) async fn preflight(world: &World, config: &Config) -> Result<(), Stri
 /// A listener whose address would go from one plane to the other. Its port
 /// cannot be held and listened on at once, so that takes a restart.
 pub(super) fn changes_plane(old: &Config, new: &Config) -> Option<Name> {
-    let binds = |config: &Config, plane: Plane| -> Vec<(Name, SocketAddr)> {
+    let binds = |config: &Config, plane: Plane| -> Vec<(Name, Endpoint)> {
         let listeners = config.listeners.iter().filter(|it| it.plane == plane);
         listeners
-            .flat_map(|it| it.binds.iter().map(|bind| (it.name.clone(), *bind)))
+            .flat_map(|it| it.binds.iter().map(|bind| (it.name.clone(), bind.clone())))
             .collect()
     };
     let planes = [(Plane::Kernel, Plane::User), (Plane::User, Plane::Kernel)];
     let mut moved = planes.into_iter().flat_map(|(from, to)| {
         let before = binds(old, from);
-        let is_same = move |bind: SocketAddr| before.iter().any(|(_, it)| *it == bind);
+        let is_same = move |bind: &Endpoint| before.iter().any(|(_, it)| it == bind);
         let after = binds(new, to).into_iter();
-        after.filter(move |(_, bind)| is_same(*bind))
+        after.filter(move |(_, bind)| is_same(bind))
     });
     moved.next().map(|(name, _)| name)
 }

@@ -79,7 +79,9 @@ fn listener_status(world: &World, view: &ListenerView) -> ListenerStatus {
         binds: binds
             .iter()
             .filter(|(name, _)| *name == door.listener.name)
-            .map(|&(_, address)| BindStatus { address })
+            .map(|(_, address)| BindStatus {
+                address: address.to_string(),
+            })
             .collect(),
         connections: door.live.open() + open.unwrap_or(0),
         connections_total: door.live.cells.sum(|cells| cells.accepted.get())

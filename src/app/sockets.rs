@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::closing::Closing;
 use crate::clock::Moment;
 use crate::event::{Event, Sink};
-use crate::net::{defer, listen};
+use crate::net::listen;
+use crate::net::listening::Listening;
+use crate::net::socket_file::{self, SocketFile};
 use crate::pool::{ListenerSettings, Place, Plane};
 use crate::proxy::{GateId, Workers};
-use crate::types::Name;
+use crate::types::{Endpoint, Name, UnixAccess, UnixPath};
 
 /// The listening sockets of the process. They belong to places: whatever
 /// becomes of the listeners, a place that is wanted keeps its sockets.
@@ -30,12 +32,15 @@ pub(super) struct Sockets {
 struct Bound {
     gate: GateId,
     /// The address with its port, where the file says 0.
-    actual: SocketAddr,
+    actual: Endpoint,
+    /// Of a unix socket: its file, and who may connect.
+    file: Option<SocketFile>,
+    access: UnixAccess,
     backlog: u32,
     /// Whether the kernel hands over a connection only with its first bytes.
     is_deferred: bool,
     /// Copies of what the workers accept on.
-    copies: Vec<TcpListener>,
+    copies: Vec<Listening>,
 }
 
 /// Sockets that are open and not yet accepted on.
@@ -49,11 +54,13 @@ pub(super) struct Opened {
 #[derive(Debug)]
 struct Fresh {
     listener: Name,
-    actual: SocketAddr,
+    actual: Endpoint,
+    file: Option<SocketFile>,
+    access: UnixAccess,
     backlog: u32,
     is_deferred: bool,
-    sockets: Vec<TcpListener>,
-    copies: Vec<TcpListener>,
+    sockets: Vec<Listening>,
+    copies: Vec<Listening>,
 }
 
 /// A socket could not be opened.
@@ -61,14 +68,16 @@ struct Fresh {
 #[error("listener {listener}: cannot listen on {address}: {cause}{hint}")]
 pub struct BindError {
     listener: Name,
-    address: SocketAddr,
+    address: Endpoint,
     cause: io::Error,
     hint: &'static str,
 }
 
 impl BindError {
-    fn new(listener: &Name, address: SocketAddr, cause: io::Error, is_ours: bool) -> Self {
-        let hint = if cause.kind() == io::ErrorKind::AddrInUse && is_ours {
+    fn new(listener: &Name, address: &Endpoint, cause: io::Error, is_ours: bool) -> Self {
+        let hint = if address.is_unix() {
+            unix_hint(cause.kind())
+        } else if cause.kind() == io::ErrorKind::AddrInUse && is_ours {
             " (tandem itself has it still: take the old listener out, reload, and add the new one \
              some seconds later)"
         } else if cause.kind() == io::ErrorKind::AddrInUse {
@@ -82,7 +91,7 @@ impl BindError {
         };
         Self {
             listener: listener.clone(),
-            address,
+            address: address.clone(),
             cause,
             hint,
         }
@@ -101,18 +110,20 @@ impl Sockets {
         let mut opened = Opened::default();
         for listener in listeners {
             for place in listener.places() {
-                let bind = place.bind;
-                if self.bound.contains_key(&place) || self.held.contains_key(&place) {
+                let bind = &place.bind;
+                let known = self.bound.get(&place);
+                if known.is_some_and(Bound::is_reached) || self.held.contains_key(&place) {
                     continue;
                 }
                 let is_ours = self.meets(&place);
                 let name = &listener.name;
-                let result = match listener.plane {
-                    Plane::Kernel => {
-                        listen::hold(bind).map(|held| opened.held.push((name.clone(), place, held)))
+                let result = match (listener.plane, bind) {
+                    (Plane::Kernel, Endpoint::Tcp(address)) => listen::hold(*address)
+                        .map(|held| opened.held.push((name.clone(), place.clone(), held))),
+                    (Plane::User | Plane::Kernel, _) => {
+                        Fresh::bind(bind, listener, workers, is_ours)
+                            .map(|fresh| opened.shared.push((place.clone(), fresh)))
                     }
-                    Plane::User => Fresh::bind(bind, listener, workers, is_ours)
-                        .map(|fresh| opened.shared.push((place, fresh))),
                 };
                 match result {
                     Ok(()) => {}
@@ -121,6 +132,13 @@ impl Sockets {
                             what: format!("listener {name}: no {bind}, this machine has no IPv6"),
                         });
                     }
+                    // It has clients still, and whoever has put another file in
+                    // its place may keep it.
+                    Err(error) if known.is_some() => {
+                        let error = BindError::new(name, bind, error, false);
+                        let what = format!("{error}; its file has gone, and nobody finds it");
+                        sink.say(Event::Trouble { what });
+                    }
                     Err(error) => return Err(BindError::new(name, bind, error, is_ours)),
                 }
             }
@@ -128,9 +146,38 @@ impl Sockets {
         for (place, fresh) in &opened.shared {
             let name = &fresh.listener;
             let listening = fresh.listen();
-            listening.map_err(|error| BindError::new(name, place.bind, error, false))?;
+            listening.map_err(|error| BindError::new(name, &place.bind, error, false))?;
         }
+        self.give_files(listeners)?;
         Ok(opened)
+    }
+
+    /// Gives the files of sockets that stay to whom `listeners` now want: all
+    /// of them or none.
+    fn give_files(&self, listeners: &[ListenerSettings]) -> Result<(), BindError> {
+        let mut given = Vec::new();
+        for listener in listeners {
+            for place in listener.places() {
+                let Some(bound) = self.bound.get(&place) else {
+                    continue;
+                };
+                let Some(file) = &bound.file else {
+                    continue;
+                };
+                if bound.access == listener.unix || !file.is_in_place() {
+                    continue;
+                }
+                given.push((file, bound.access));
+                if let Err(error) = file.give(listener.unix) {
+                    for (file, before) in given {
+                        // What was allowed before is allowed now.
+                        let _kept = file.give(before);
+                    }
+                    return Err(BindError::new(&listener.name, &place.bind, error, false));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether sockets of our own, even if they are closing, share addresses
@@ -147,9 +194,11 @@ impl Sockets {
         opened: Opened,
         workers: &Workers,
         sink: &Sink,
+        now: Moment,
     ) -> io::Result<()> {
+        let mut lost = Vec::new();
         for (listener, place, held) in opened.held {
-            let address = place.bind;
+            let address = place.bind.clone();
             sink.say(Event::Listening { listener, address });
             self.held.insert(place, held);
         }
@@ -159,7 +208,9 @@ impl Sockets {
             workers.listen(gate, &place, fresh.sockets)?;
             let bound = Bound {
                 gate,
-                actual: fresh.actual,
+                actual: fresh.actual.clone(),
+                file: fresh.file,
+                access: fresh.access,
                 backlog: fresh.backlog,
                 is_deferred: fresh.is_deferred,
                 copies: fresh.copies,
@@ -168,9 +219,10 @@ impl Sockets {
                 listener: fresh.listener,
                 address: fresh.actual,
             });
-            self.bound.insert(place, bound);
+            let before = self.bound.insert(place.clone(), bound);
+            lost.extend(before.map(|it| (place, it)));
         }
-        Ok(())
+        begin_closing(&mut self.closing, lost.into_iter(), workers, now)
     }
 
     /// Begins to close what `listeners` no longer want. Whatever has taken its
@@ -217,10 +269,11 @@ impl Sockets {
                 let Some(bound) = self.bound.get_mut(&place) else {
                     continue;
                 };
+                bound.access = listener.unix;
                 if bound.is_deferred != listener.client_first {
                     bound.is_deferred = listener.client_first;
                     for copy in &bound.copies {
-                        let _dearer = defer::set_defer_accept(copy, bound.is_deferred);
+                        let _dearer = copy.set_deferred(bound.is_deferred);
                     }
                 }
                 if bound.backlog == listener.backlog {
@@ -230,19 +283,19 @@ impl Sockets {
                 for copy in &bound.copies {
                     // It was accepted once; a kernel that refuses it now keeps
                     // the old length.
-                    let _kept = listen::start(copy, bound.backlog);
+                    let _kept = copy.start(bound.backlog);
                 }
             }
         }
     }
 
     /// Where each of `listeners` accepts.
-    pub(super) fn addresses(&self, listeners: &[ListenerSettings]) -> Vec<(Name, SocketAddr)> {
+    pub(super) fn addresses(&self, listeners: &[ListenerSettings]) -> Vec<(Name, Endpoint)> {
         let mut all = Vec::new();
         for listener in listeners {
             for place in listener.places() {
-                let bound = self.bound.get(&place).map(|it| it.actual);
-                let held = self.held.get(&place).map(|_| place.bind);
+                let bound = self.bound.get(&place).map(|it| it.actual.clone());
+                let held = self.held.get(&place).map(|_| place.bind.clone());
                 all.extend(bound.or(held).map(|it| (listener.name.clone(), it)));
             }
         }
@@ -262,10 +315,24 @@ fn begin_closing(
         let Bound {
             gate,
             actual,
+            file,
             copies,
             ..
         } = bound;
-        if !closing.begin(gate, place, actual, &copies, now) {
+        // Before the socket: as long as somebody listens no successor takes the
+        // file for its own, and it is ours to remove.
+        drop(file);
+        let is_waited_for = match actual {
+            Endpoint::Tcp(actual) => closing.begin(gate, place, actual, &copies, now),
+            // Nobody is half-open: all are in the queue, which the workers empty.
+            Endpoint::Unix(_) => {
+                for copy in &copies {
+                    copy.shut()?;
+                }
+                false
+            }
+        };
+        if !is_waited_for {
             // The copies go first: when the workers close theirs, the
             // kernel must not go on accepting on nobody's behalf.
             drop(copies);
@@ -275,27 +342,35 @@ fn begin_closing(
     Ok(())
 }
 
+impl Bound {
+    /// Whether new clients find it.
+    fn is_reached(&self) -> bool {
+        self.file.as_ref().is_none_or(SocketFile::is_in_place)
+    }
+}
+
 impl Fresh {
     fn bind(
-        bind: SocketAddr,
+        bind: &Endpoint,
         listener: &ListenerSettings,
         workers: usize,
         is_shared: bool,
     ) -> io::Result<Self> {
-        // Where one of us is already, it is known that no stranger is.
-        if !is_shared {
-            listen::check_free(bind)?;
-        }
-        let first = listen::bound(bind)?;
-        let actual = first.local_addr()?;
-        let mut sockets = vec![first];
-        for _ in 1..workers {
-            sockets.push(listen::bound(actual)?);
-        }
-        let copies = sockets.iter().map(TcpListener::try_clone);
+        let mut file = None;
+        let (actual, sockets) = match bind {
+            Endpoint::Tcp(address) => bind_tcp(*address, workers, is_shared)?,
+            Endpoint::Unix(path) => {
+                let made = bind_unix(path, listener.unix, workers)?;
+                file = made.1;
+                (bind.clone(), made.0)
+            }
+        };
+        let copies = sockets.iter().map(Listening::try_clone);
         Ok(Self {
             listener: listener.name.clone(),
             actual,
+            file,
+            access: listener.unix,
             backlog: listener.backlog,
             is_deferred: listener.client_first,
             copies: copies.collect::<io::Result<_>>()?,
@@ -307,17 +382,74 @@ impl Fresh {
         for socket in &self.sockets {
             if self.is_deferred {
                 // Without it clients are served just the same, a little dearer.
-                let _dearer = defer::set_defer_accept(socket, true);
+                let _dearer = socket.set_deferred(true);
             }
-            listen::start(socket, self.backlog)?;
+            socket.start(self.backlog)?;
         }
         Ok(())
     }
 }
 
+/// A socket for each worker.
+fn bind_tcp(
+    bind: SocketAddr,
+    workers: usize,
+    is_shared: bool,
+) -> io::Result<(Endpoint, Vec<Listening>)> {
+    // Where one of us is already, it is known that no stranger is.
+    if !is_shared {
+        listen::check_free(bind)?;
+    }
+    let first = listen::bound(bind)?;
+    let actual = first.local_addr()?;
+    let mut sockets = vec![Listening::Tcp(first)];
+    for _ in 1..workers {
+        sockets.push(Listening::Tcp(listen::bound(actual)?));
+    }
+    Ok((actual.into(), sockets))
+}
+
+/// One socket, which all workers share: unix sockets have no SO_REUSEPORT.
+fn bind_unix(
+    path: &UnixPath,
+    access: UnixAccess,
+    workers: usize,
+) -> io::Result<(Vec<Listening>, Option<SocketFile>)> {
+    let (socket, file) = socket_file::bound(path, access)?;
+    let mut sockets = vec![Listening::Unix(socket)];
+    for _ in 1..workers {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok((sockets, file))
+}
+
+fn unix_hint(kind: io::ErrorKind) -> &'static str {
+    let hints = [
+        (
+            io::ErrorKind::AddrInUse,
+            " (another process listens there; `ss -lxp` shows which)",
+        ),
+        (
+            io::ErrorKind::AlreadyExists,
+            " (choose another path, or move it away)",
+        ),
+        (io::ErrorKind::NotFound, " (its directory must exist)"),
+        (
+            io::ErrorKind::PermissionDenied,
+            " (the process must be able to write to its directory, and needs CAP_CHOWN to give it \
+             to another user or to a group that it is not in)",
+        ),
+    ];
+    let found = hints.into_iter().find(|(it, _)| *it == kind);
+    found.map_or("", |(_, hint)| hint)
+}
+
 /// `:80` means both families; a machine without IPv6 still serves the other.
-fn is_v6_missing(bind: SocketAddr, listener: &ListenerSettings, error: &io::Error) -> bool {
+fn is_v6_missing(bind: &Endpoint, listener: &ListenerSettings, error: &io::Error) -> bool {
     use rustix::io::Errno;
+    let Some(bind) = bind.tcp() else {
+        return false;
+    };
     let missing = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));

@@ -19,7 +19,7 @@ use crate::event::Sink;
 use crate::health::ProbeCells;
 use crate::pool::{BackendId, Snapshot};
 use crate::proxy::Workers;
-use crate::types::Name;
+use crate::types::{Endpoint, Name};
 
 /// The process as it is now.
 pub(super) struct World {
@@ -29,7 +29,7 @@ pub(super) struct World {
     /// Wall-clock time of the start.
     pub(super) started: Duration,
     pub(super) probes: ArcSwap<HashMap<BackendId, Arc<ProbeCells>>>,
-    pub(super) binds: ArcSwap<Vec<(Name, SocketAddr)>>,
+    pub(super) binds: ArcSwap<Vec<(Name, Endpoint)>>,
     pub(super) loaded: ArcSwap<Loaded>,
     pub(super) admin_bind: OnceLock<SocketAddr>,
     pub(super) twin: OnceLock<Twin>,

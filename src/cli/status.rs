@@ -106,11 +106,7 @@ fn render(status: &Status, rates: &Rates) -> String {
         text.push_str(&super::pair::render(pair));
     }
     for listener in &status.listeners {
-        let binds: Vec<String> = listener
-            .binds
-            .iter()
-            .map(|it| it.address.to_string())
-            .collect();
+        let binds: Vec<String> = listener.binds.iter().map(|it| it.address.clone()).collect();
         let _infallible = writeln!(
             text,
             "{} {} -> {}  {} connections",

@@ -12,7 +12,7 @@ use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
 use crate::pair::{Failback, Mode, PairSettings};
 use crate::pool::{BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion};
-use crate::types::{Name, Sources};
+use crate::types::{Endpoint, Name, Sources};
 
 /// What stands in the place of a secret.
 const MASK: &str = "****************";
@@ -93,19 +93,28 @@ fn listener(it: &ListenerSettings) -> Value {
         networks.iter().map(ToString::to_string).collect()
     };
     let binds: Vec<String> = it.binds.iter().map(ToString::to_string).collect();
+    let mut accept_proxy = texts(&it.accept_proxy);
+    accept_proxy.extend(it.accept_proxy_unix.then(|| "unix".to_owned()));
     let mut out = json!({
         "bind": binds,
         "pool": it.pool,
         "allow": texts(&it.allow),
         "deny": texts(&it.deny),
         "backlog": it.backlog,
-        "accept_proxy": texts(&it.accept_proxy),
+        "accept_proxy": accept_proxy,
         "proxy_header_timeout": show_duration(it.proxy_header_timeout),
         "first_byte_timeout": limit(it.first_byte_timeout),
         "client_first": if it.client_first { "on" } else { "off" },
     });
     set_some(&mut out, "max_connections", it.max_connections);
     set_some(&mut out, "max_per_source", it.max_per_source);
+    if it.binds.iter().any(Endpoint::is_unix) {
+        out["unix_mode"] = json!(format!("{:03o}", it.unix.mode));
+        let number = |it: Option<u32>| it.map_or_else(String::new, |it| it.to_string());
+        let (user, group) = (it.unix.user, it.unix.group);
+        let owner = format!("{}:{}", number(user), number(group));
+        set_some(&mut out, "unix_owner", (owner != ":").then_some(owner));
+    }
     // The workers are the rule, and not worth a line.
     let plane = (it.plane != Plane::default()).then(|| it.plane.as_str());
     set_some(&mut out, "plane", plane);

@@ -53,6 +53,7 @@ pub(super) async fn serve(
     let mut tasks = JoinSet::new();
     for (datagrams, listener) in sockets {
         if let (Ok(listener), Ok(address)) = (own_name(), datagrams.local_addr()) {
+            let address = address.into();
             sink.say(Event::Listening { listener, address });
         }
         tasks.spawn(udp(datagrams, Arc::clone(&shared)));

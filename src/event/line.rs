@@ -212,7 +212,7 @@ fn of_connection(it: &Connection) -> Fields {
     let mut fields = vec![
         ("id", text(format!("{:016x}", it.id))),
         ("listener", text(&it.listener)),
-        ("client", text(it.client)),
+        ("client", text(&it.client)),
         ("pool", text(&it.pool)),
     ];
     if let Some((name, address)) = &it.backend {
@@ -238,7 +238,7 @@ fn of_connection(it: &Connection) -> Fields {
         ("duration_ms", Value::Millis(it.duration)),
         ("retries", number(it.retries)),
     ]);
-    if let Some(source) = it.proxy_src {
+    if let Some(source) = &it.proxy_src {
         fields.push(("proxy_src", text(source)));
     }
     fields
@@ -268,7 +268,7 @@ mod tests {
         let event = Event::Connection(Box::new(Connection {
             id: 1,
             listener: Name::new("web").unwrap(),
-            client: "192.0.2.1:5".parse().unwrap(),
+            client: Endpoint::Tcp("192.0.2.1:5".parse().unwrap()),
             proxy_src: None,
             pool: Name::new("site").unwrap(),
             backend: None,
@@ -295,7 +295,7 @@ mod tests {
         let event = Event::Connection(Box::new(Connection {
             id: 0x2a,
             listener: Name::new("web").unwrap(),
-            client: "192.0.2.1:5".parse().unwrap(),
+            client: Endpoint::Tcp("192.0.2.1:5".parse().unwrap()),
             proxy_src: None,
             pool: Name::new("site").unwrap(),
             backend: Some((

@@ -5,7 +5,6 @@ mod recent;
 mod settings;
 mod sink;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::types::{Endpoint, Name, Reason};
@@ -53,7 +52,7 @@ pub enum Event {
         /// Which.
         listener: Name,
         /// Where.
-        address: SocketAddr,
+        address: Endpoint,
     },
     /// This node's part in the pair has changed.
     Pair {
@@ -149,9 +148,9 @@ pub struct Connection {
     /// Where it came in.
     pub listener: Name,
     /// The client, as a PROXY header tells or as the socket tells.
-    pub client: SocketAddr,
+    pub client: Endpoint,
     /// The balancer in front of us that sent the PROXY header.
-    pub proxy_src: Option<SocketAddr>,
+    pub proxy_src: Option<Endpoint>,
     /// The pool.
     pub pool: Name,
     /// The backend that served it, or was tried last.

@@ -14,6 +14,7 @@ use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::pool::{BackendView, ListenerView, Plane, PoolView, Snapshot};
+use crate::types::Endpoint;
 
 /// The kernel draws from that many parts at the most.
 const MOST_PARTS: u64 = u32::MAX as u64;
@@ -53,13 +54,14 @@ impl Ruleset {
         let is_ours = |view: &&ListenerView| view.door.listener.plane == Plane::Kernel;
         let views = snapshot.listeners.iter().filter(is_ours);
         let services = views.map(|view| {
+            let binds = &view.door.listener.binds;
             let members = view.pool.backends.iter().map(|it| &it.backend);
             // Others are refused by the configuration's checks.
             let members = members.filter_map(|it| Some((it.id.0, it.address.tcp()?)));
             backends.extend(members.clone());
             Service {
                 listener: view.door.id.0,
-                binds: view.door.listener.binds.clone(),
+                binds: binds.iter().filter_map(Endpoint::tcp).collect(),
                 members: members.map(|(id, _)| id).collect(),
                 targets: targets(&view.pool),
             }

@@ -15,7 +15,10 @@ fn name(text: &str) -> Name {
 /// A board with one pool; each backend is an address, a weight and a tier.
 fn board(binds: &[&str], plane: Plane, backends: &[(&str, u16, u8)]) -> (Board, Vec<BackendId>) {
     let mut listener = ListenerSettings::new(name("front"), ([0; 4], 0).into(), name("web"));
-    listener.binds = binds.iter().map(|it| it.parse().unwrap()).collect();
+    listener.binds = binds
+        .iter()
+        .map(|it| Endpoint::Tcp(it.parse().unwrap()))
+        .collect();
     listener.plane = plane;
     let mut settings = Vec::new();
     for (at, (address, weight, tier)) in backends.iter().enumerate() {

@@ -168,7 +168,7 @@ fn clients_of_a_listener_that_is_gone_find_its_heirs_pool_or_the_one_they_came_f
     let before = doors(&listening(&mut board, &[("a", one), ("b", two)]));
     // b's address goes to a.
     let mut both = ListenerSettings::new(name("a"), one.parse().unwrap(), name("new"));
-    both.binds.push(two.parse().unwrap());
+    both.binds.push(Endpoint::Tcp(two.parse().unwrap()));
     let mut pool = wanted(&[backend("z", 9)]);
     pool.settings.name = name("new");
     board.configure(&[both], &[pool], Moment::START);

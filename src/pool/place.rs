@@ -2,16 +2,14 @@
 //! for us, belong to a place and not to a listener: listeners come, go and are
 //! renamed, and the place stays.
 
-use std::net::SocketAddr;
-
 use super::settings::ListenerSettings;
-use crate::types::Name;
+use crate::types::{Endpoint, Name};
 
-/// An address that somebody listens on.
+/// An address or a path that somebody listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The address, as the file says it.
-    pub bind: SocketAddr,
+    /// The address or the path, as the file says it.
+    pub bind: Endpoint,
     /// Whose it is, where the file leaves the port to the kernel: two such
     /// addresses are the same in the file and not in the world.
     owner: Option<Name>,
@@ -20,7 +18,9 @@ pub struct Place {
 impl Place {
     /// Whether a socket on the one could take clients of the other.
     pub fn meets(&self, other: &Self) -> bool {
-        let (one, two) = (self.bind, other.bind);
+        let (Some(one), Some(two)) = (self.bind.tcp(), other.bind.tcp()) else {
+            return self.bind == other.bind;
+        };
         let is_wide = one.ip().is_unspecified() || two.ip().is_unspecified();
         one.port() != 0
             && one.port() == two.port()
@@ -33,8 +33,8 @@ impl ListenerSettings {
     /// Where its clients come in.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         self.binds.iter().map(|bind| Place {
-            bind: *bind,
-            owner: (bind.port() == 0).then(|| self.name.clone()),
+            bind: bind.clone(),
+            owner: (bind.tcp().is_some_and(|it| it.port() == 0)).then(|| self.name.clone()),
         })
     }
 
@@ -47,6 +47,7 @@ impl ListenerSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::UnixPath;
 
     fn place(text: &str) -> Place {
         let name = |it| Name::new(it).unwrap();
@@ -64,6 +65,16 @@ mod tests {
         assert!(!meets("0.0.0.0:80", "0.0.0.0:81"));
         assert!(!meets("127.0.0.1:80", "127.0.0.2:80"));
         assert!(!meets("0.0.0.0:0", "0.0.0.0:0"));
+    }
+
+    #[test]
+    fn a_path_meets_itself_only() {
+        let path = |text| Endpoint::Unix(UnixPath::parse(text).unwrap());
+        let at = |bind| Place { bind, owner: None };
+        let meets = |one: Endpoint, two: Endpoint| at(one).meets(&at(two));
+        assert!(meets(path("/run/a.sock"), path("/run/a.sock")));
+        assert!(!meets(path("/run/a.sock"), path("/run/b.sock")));
+        assert!(!meets(path("/run/a.sock"), place("0.0.0.0:80").bind));
     }
 
     #[test]

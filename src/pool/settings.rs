@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::types::{Address, Name, ProxyVersion, Sources, Weight};
+use crate::types::{Address, Endpoint, Name, ProxyVersion, Sources, UnixAccess, Weight};
 
 /// An address we accept on and the pool it feeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerSettings {
     /// The listener's name.
     pub name: Name,
-    /// The addresses to bind; at least one.
-    pub binds: Vec<SocketAddr>,
+    /// Where to listen; at least one.
+    pub binds: Vec<Endpoint>,
+    /// Who may connect to those of them that are unix sockets.
+    pub unix: UnixAccess,
     /// The pool that serves it.
     pub pool: Name,
     /// Who moves the bytes.
@@ -30,6 +32,8 @@ pub struct ListenerSettings {
     pub backlog: u32,
     /// Networks whose connections begin with a PROXY header; empty: nobody's.
     pub accept_proxy: Vec<IpNet>,
+    /// Whether those over unix sockets do, too.
+    pub accept_proxy_unix: bool,
     /// How long the PROXY header may take.
     pub proxy_header_timeout: Duration,
     /// How long a client may stay silent before its first byte; `None`: as
@@ -51,7 +55,8 @@ impl ListenerSettings {
     pub fn new(name: Name, bind: SocketAddr, pool: Name) -> Self {
         Self {
             name,
-            binds: vec![bind],
+            binds: vec![Endpoint::Tcp(bind)],
+            unix: UnixAccess::default(),
             pool,
             plane: Plane::default(),
             allow: Vec::new(),
@@ -60,6 +65,7 @@ impl ListenerSettings {
             max_per_source: None,
             backlog: Self::BACKLOG,
             accept_proxy: Vec::new(),
+            accept_proxy_unix: false,
             proxy_header_timeout: Self::PROXY_HEADER_TIMEOUT,
             first_byte_timeout: None,
             client_first: false,

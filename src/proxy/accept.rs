@@ -7,15 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::admit;
+use super::compact::{Peer, UnixBind};
 use super::context::Context;
 use super::mailbox::GateId;
 use super::session::{Leg, Phase, Session, Step};
 use super::slab::{Key, Slab};
 use crate::clock::Moment;
+use crate::net::listening::Accepting;
 use crate::net::tune;
 use crate::pool::{ListenerView, Place, Snapshot};
 use crate::types::{OwnFault, Reason};
@@ -30,7 +32,9 @@ const REST: Duration = Duration::from_millis(10);
 pub(super) struct Gate {
     pub(super) id: GateId,
     place: Place,
-    socket: TcpListener,
+    socket: Accepting,
+    /// Where its clients come from, if it is a unix socket.
+    from: Option<UnixBind>,
     view: Option<ListenerView>,
     /// There may be more to accept.
     ready: bool,
@@ -38,11 +42,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(id: GateId, place: Place, socket: TcpListener) -> Self {
+    pub(super) fn new(id: GateId, place: Place, socket: Accepting, from: Option<UnixBind>) -> Self {
         Self {
             id,
             place,
             socket,
+            from,
             view: None,
             // Connections may have come before the event loop listened.
             ready: true,
@@ -50,7 +55,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn source(&mut self) -> &mut TcpListener {
+    pub(super) fn source(&mut self) -> &mut Accepting {
         &mut self.socket
     }
 
@@ -74,6 +79,13 @@ impl Gate {
         }
     }
 
+    /// Who has come in; the second is what the first leaves out. Either it has
+    /// an address, or this is a unix socket.
+    fn peer_of(&self, address: Option<SocketAddr>) -> Option<(Peer, Option<SocketAddr>)> {
+        let unix = || self.from.map(|it| (Peer::Unix(it), None));
+        address.map(Peer::of).or_else(unix)
+    }
+
     /// Accepts what it may, and says of each new session what to do with it.
     pub(super) fn accept(
         &mut self,
@@ -94,7 +106,7 @@ impl Gate {
         };
         for _ in 0..BUDGET {
             match self.socket.accept() {
-                Ok((stream, peer)) => {
+                Ok((stream, address)) => {
                     // Who connects after a change meets the change.
                     if ctx.refresh() {
                         self.look(&ctx.snapshot);
@@ -102,6 +114,9 @@ impl Gate {
                             view.clone_from(newer);
                         }
                     }
+                    let Some(peer) = self.peer_of(address) else {
+                        continue;
+                    };
                     if let Some((key, step)) = welcome(ctx, slab, &view, stream, peer) {
                         settle(ctx, slab, key, step);
                     }
@@ -130,12 +145,13 @@ fn welcome(
     slab: &mut Slab<Session>,
     view: &ListenerView,
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: (Peer, Option<SocketAddr>),
 ) -> Option<(Key, Step)> {
     let door = &view.door;
     door.live.cells.of(ctx.worker).accepted.add(1);
-    let has_header = admit::sends_header(&door.listener, peer.ip());
-    if !has_header && !admit::may_enter(&door.listener, peer.ip()) {
+    let ip = peer.0.address().map(|it| it.ip());
+    let has_header = admit::sends_header(&door.listener, ip);
+    if !has_header && !admit::may_enter(&door.listener, ip) {
         turn_away(ctx, view, &stream, Reason::Denied);
         return None;
     }
@@ -197,12 +213,12 @@ impl Session {
 
     /// It is known who the client is: may it come in, and is there room?
     pub(super) fn enter(&mut self, ctx: &mut Context) -> Step {
-        let source = self.source().ip();
+        let source = self.source().map(|it| it.ip());
         if !admit::may_enter(&self.door.listener, source) {
             ctx.count_rejected(&self.door, Reason::Denied);
             return Step::End(Reason::Denied);
         }
-        if let Some(limit) = self.door.listener.max_per_source {
+        if let (Some(limit), Some(source)) = (self.door.listener.max_per_source, source) {
             self.places.source = ctx.shared.sources.acquire(self.door.id, source, limit);
             if !self.places.source {
                 ctx.count_rejected(&self.door, Reason::Limit);
@@ -226,7 +242,7 @@ impl Spare {
         Self(File::open("/dev/null").ok())
     }
 
-    fn shed(&mut self, socket: &TcpListener, ctx: &Context, view: &ListenerView, lack: Reason) {
+    fn shed(&mut self, socket: &Accepting, ctx: &Context, view: &ListenerView, lack: Reason) {
         for _ in 0..BUDGET {
             self.0 = None;
             let Ok((stream, _)) = socket.accept() else {

@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::compact::{Peer, UnixBind};
+use super::context::Context;
 use super::refuse::Refusal;
 use super::session::Session;
 use crate::clock::Moment;
 use crate::pool::BackendId;
-use crate::types::{BadHeader, Reason};
+use crate::types::{BadHeader, Endpoint, Reason};
 
 /// What few sessions need.
 #[derive(Debug, Default)]
@@ -53,16 +55,38 @@ impl Session {
         self.aside.get_or_insert_default()
     }
 
-    /// Who connected to us.
-    pub(super) fn peer(&self) -> SocketAddr {
+    /// Who connected to us; `None`: somebody over a unix socket.
+    fn peer(&self) -> Option<SocketAddr> {
         let whole = self.aside.as_ref().and_then(|it| it.peer);
-        whole.unwrap_or_else(|| self.short_peer.address())
+        whole.or_else(|| self.short_peer.address())
     }
 
-    /// The client: the peer, or whom its PROXY header names.
-    pub(super) fn source(&self) -> SocketAddr {
+    /// The client: the peer, or whom its PROXY header names; `None`: nobody
+    /// knows its address.
+    pub(super) fn source(&self) -> Option<SocketAddr> {
         let named = self.aside.as_ref().and_then(|it| it.source);
-        named.unwrap_or_else(|| self.peer())
+        named.or_else(|| self.peer())
+    }
+
+    /// Who connected to us, for people: who has no address came in at a bind
+    /// that has a name.
+    fn peer_shown(&self, ctx: &Context) -> Endpoint {
+        match (self.peer(), self.short_peer) {
+            (Some(address), _) => Endpoint::Tcp(address),
+            (None, Peer::Unix(UnixBind(number))) => {
+                Endpoint::Unix(ctx.unix_binds[number as usize].clone())
+            }
+            (None, Peer::Tcp { ip, port }) => Endpoint::Tcp(SocketAddr::new(ip, port)),
+        }
+    }
+
+    /// The client for people, and who spoke for it, if somebody did.
+    pub(super) fn client_shown(&self, ctx: &Context) -> (Endpoint, Option<Endpoint>) {
+        let peer = self.peer_shown(ctx);
+        match self.source().map(Endpoint::Tcp) {
+            Some(source) if source != peer => (source, Some(peer)),
+            Some(_) | None => (peer, None),
+        }
     }
 
     /// The address that the client connected to, if a PROXY header said so.

@@ -6,27 +6,43 @@ use std::time::Duration;
 
 use crate::types::plain_socket;
 
-/// An address and a port: a `SocketAddr` has room for flow labels and scopes,
-/// too.
+/// Who connected to us: an address and a port, for a `SocketAddr` has room for
+/// flow labels and scopes, too.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
-    ip: IpAddr,
-    port: u16,
+pub(super) enum Peer {
+    Tcp {
+        ip: IpAddr,
+        port: u16,
+    },
+    /// Somebody on this machine, over a unix socket.
+    Unix(UnixBind),
 }
+
+/// The path of a unix socket, by its number in `Context::unix_binds`: a path
+/// itself would take more room than an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnixBind(pub(super) u32);
 
 impl Peer {
     /// The short form of `address`, and `address` if that leaves something out.
     pub(super) fn of(address: SocketAddr) -> (Self, Option<SocketAddr>) {
         let address = plain_socket(address);
-        let short = Self {
+        let short = Self::Tcp {
             ip: address.ip(),
             port: address.port(),
         };
-        (short, (short.address() != address).then_some(address))
+        (
+            short,
+            Some(address).filter(|it| short.address() != Some(*it)),
+        )
     }
 
-    pub(super) const fn address(self) -> SocketAddr {
-        SocketAddr::new(self.ip, self.port)
+    /// Its address, if it has one.
+    pub(super) const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp { ip, port } => Some(SocketAddr::new(ip, port)),
+            Self::Unix(_) => None,
+        }
     }
 }
 
@@ -64,8 +80,14 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             let (short, whole) = Peer::of(address);
             assert_eq!(whole.is_none(), fits, "{text}");
-            assert_eq!(whole.unwrap_or_else(|| short.address()), address);
+            assert_eq!(whole.or_else(|| short.address()), Some(address));
         }
+    }
+
+    #[test]
+    fn who_has_no_address_takes_no_more_room() {
+        assert_eq!(Peer::Unix(UnixBind(3)).address(), None);
+        assert_eq!(size_of::<Peer>(), size_of::<(IpAddr, u16)>());
     }
 
     #[test]

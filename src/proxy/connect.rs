@@ -3,7 +3,7 @@
 //! relay begins, so every failure here may be tried again elsewhere.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use mio::{Interest, Token};
@@ -16,6 +16,8 @@ use crate::net::proxy_header;
 use crate::pool::{Asking, Backend, BackendState, BackendView, Pick, PoolView};
 use crate::types::{ConnectFailure, OwnFault, Reason};
 
+/// The address of clients that have none.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// How often a place may be lost to another worker before the session queues.
 const LOST_RACES: u32 = 8;
 
@@ -54,7 +56,8 @@ impl Session {
                 return self.end_in_vain(ctx);
             }
             let asking = Asking {
-                client: self.source().ip(),
+                // Those without an address are all alike to a policy.
+                client: self.source().map_or(UNKNOWN, |it| it.ip()),
                 tried: self.tried(),
                 has_waited,
                 now: ctx.now,
@@ -305,11 +308,15 @@ impl Session {
             }
         }
         if let Some(version) = self.door.pool.send_proxy {
-            let destination = self
-                .destination()
-                .or_else(|| self.client.stream.local_addr().ok())
-                .unwrap_or_else(|| self.peer());
-            let header = proxy_header::encode(version, self.source(), destination);
+            let header = match self.source() {
+                Some(source) => {
+                    let destination = self
+                        .destination()
+                        .or_else(|| self.client.stream.local_addr().ok());
+                    proxy_header::encode(version, source, destination.unwrap_or(source))
+                }
+                None => proxy_header::encode_unknown(version),
+            };
             self.up.header(&header);
         }
         self.advance(ctx)

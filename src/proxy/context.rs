@@ -8,15 +8,16 @@ use arc_swap::ArcSwap;
 use mio::Registry;
 use rand::rngs::SmallRng;
 
+use super::compact::UnixBind;
 use super::deadline::Wheel;
 use super::mailbox::Mailbox;
 use super::slab::Key;
 use super::sources::Sources;
 use crate::clock::Moment;
 use crate::event::Sink;
-use crate::pool::{BackendId, Door, Line, PerWorker, Places, PoolView, Snapshot, Turns};
+use crate::pool::{BackendId, Door, Line, PerWorker, Place, Places, PoolView, Snapshot, Turns};
 use crate::relay::Tools;
-use crate::types::{Name, Reason};
+use crate::types::{Endpoint, Name, Reason, UnixPath};
 
 /// What a session has seen of a backend that its prober should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub(super) struct Context {
     /// Sessions whose client is being told no.
     pub(super) refusing: u32,
     pub(super) last_id: u64,
+    /// The paths that clients have come in by, for those who have no address.
+    pub(super) unix_binds: Vec<UnixPath>,
     /// When the last session must have ended, once the process stops.
     pub(super) stop_at: Option<Moment>,
 }
@@ -118,6 +121,20 @@ impl Context {
     pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         (self.worker as u64 + 1) << 48 | self.last_id
+    }
+
+    /// The number by which sessions remember that they came in at `place`;
+    /// `None`: it has an address, and so have they.
+    pub(super) fn number_unix(&mut self, place: &Place) -> Option<UnixBind> {
+        let Endpoint::Unix(path) = &place.bind else {
+            return None;
+        };
+        let known = self.unix_binds.iter().position(|it| it == path);
+        let number = known.unwrap_or_else(|| {
+            self.unix_binds.push(path.clone());
+            self.unix_binds.len() - 1
+        });
+        u32::try_from(number).ok().map(UnixBind)
     }
 
     /// Whether so many clients are being told no that further ones are reset.

@@ -34,12 +34,12 @@ impl Session {
             return;
         }
         let backend = self.backend.as_ref();
-        let (source, peer) = (self.source(), self.peer());
+        let (client, proxy_src) = self.client_shown(ctx);
         ctx.shared.sink.say(Event::Connection(Box::new(Connection {
             id: self.id,
             listener: self.door.listener.name.clone(),
-            client: source,
-            proxy_src: (source != peer).then_some(peer),
+            client,
+            proxy_src,
             pool: self.door.pool.name.clone(),
             backend: backend.map(|backend| (backend.name.clone(), backend.address.clone())),
             reason,
@@ -80,9 +80,10 @@ impl Session {
     }
 
     fn give_places_back(&self, ctx: &Context) {
-        if self.places.source {
-            let source = self.source().ip();
-            ctx.shared.sources.release(self.door.id, source);
+        if self.places.source
+            && let Some(source) = self.source()
+        {
+            ctx.shared.sources.release(self.door.id, source.ip());
         }
         if self.places.listener {
             self.door.live.places.release();

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use mio::Waker;
 
 use crate::clock::Moment;
+use crate::net::listening::Listening;
 use crate::pool::{BackendId, Bell, Place};
 use crate::types::Reason;
 
@@ -25,7 +26,7 @@ pub(super) enum Command {
     Listen {
         gate: GateId,
         place: Place,
-        socket: TcpListener,
+        socket: Listening,
     },
     /// Answer those who ask on this socket whether the worker lives.
     Attest { socket: TcpListener },

@@ -105,7 +105,7 @@ pub(super) struct Session {
     pub(super) client: Leg,
     pub(super) server: Option<Leg>,
     pub(super) backend: Option<Arc<Backend>>,
-    /// Who connected to us, see `peer()`.
+    /// Who connected to us, see `source()`.
     pub(super) short_peer: Peer,
     /// What few sessions need.
     pub(super) aside: Option<Box<Aside>>,
@@ -149,8 +149,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(key: Key, id: u64, door: Arc<Door>, client: Leg, peer: SocketAddr) -> Self {
-        let (short_peer, whole) = Peer::of(peer);
+    pub(super) fn new(
+        key: Key,
+        id: u64,
+        door: Arc<Door>,
+        client: Leg,
+        (short_peer, whole): (Peer, Option<SocketAddr>),
+    ) -> Self {
         Self {
             key,
             id,
@@ -313,7 +318,7 @@ impl Session {
         // An option that the kernel refuses costs its protection, not the
         // session.
         let to_unix = self.backend.as_ref().is_some_and(|it| it.address.is_unix());
-        let is_tcp = [true, !to_unix];
+        let is_tcp = [self.short_peer.address().is_some(), !to_unix];
         for leg in legs
             .into_iter()
             .zip(is_tcp)

@@ -249,8 +249,8 @@ impl Worker {
                 if self.ctx.stop_at.is_some() {
                     return;
                 }
-                let socket = mio::net::TcpListener::from_std(socket);
-                let mut gate = Gate::new(id, place, socket);
+                let from = self.ctx.number_unix(&place);
+                let mut gate = Gate::new(id, place, socket.into(), from);
                 let free = self.gates.iter().position(Option::is_none);
                 let place = free.unwrap_or(self.gates.len());
                 let token = Token(GATE | place);

@@ -18,6 +18,7 @@ use super::sources::Sources;
 use super::worker::{BELL, Worker};
 use crate::clock::{self, Moment, Seed};
 use crate::event::Sink;
+use crate::net::listening::Listening;
 use crate::pool::{BackendId, Line, PerWorker, Place, Places, Snapshot, Turns};
 use crate::relay::{Pipes, Tools};
 use crate::types::Reason;
@@ -117,7 +118,7 @@ impl Workers {
 
     /// Accepts on `sockets`, one for each worker, for whichever listener is at
     /// `place`.
-    pub fn listen(&self, gate: GateId, place: &Place, sockets: Vec<TcpListener>) -> io::Result<()> {
+    pub fn listen(&self, gate: GateId, place: &Place, sockets: Vec<Listening>) -> io::Result<()> {
         for (mailbox, socket) in self.mailboxes().iter().zip(sockets) {
             let place = place.clone();
             mailbox.send(Command::Listen {
@@ -250,6 +251,7 @@ fn context(
         waiting: std::collections::HashMap::new(),
         refusing: 0,
         last_id: 0,
+        unix_binds: Vec::new(),
         stop_at: None,
     })
 }

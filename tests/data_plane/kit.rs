@@ -8,6 +8,8 @@ use arc_swap::ArcSwap;
 use tandem::clock::{self, Seed};
 use tandem::event::Sink;
 use tandem::net::listen;
+use tandem::net::listening::Listening;
+use tandem::net::socket_file;
 use tandem::pool::{
     BackendId, BackendSettings, BackendState, Board, ListenerSettings, PoolSettings, Protocol,
     Snapshot, Wanted,
@@ -106,15 +108,16 @@ impl Plane {
             board.set_state(*id, up, clock::now());
         }
         snapshot.store(Arc::new(board.compose(clock::now())));
-        let bind = listeners[0].binds[0];
+        let bind = listeners[0].binds[0].tcp().expect("an address first");
         let first = listen::shared(bind, 128).unwrap();
         let front = first.local_addr().unwrap();
-        let mut sockets = vec![first];
+        let mut sockets = vec![Listening::Tcp(first)];
         for _ in 1..plan.workers {
-            sockets.push(listen::shared(front, 128).unwrap());
+            sockets.push(Listening::Tcp(listen::shared(front, 128).unwrap()));
         }
         let place = listeners[0].places().next().unwrap();
         workers.listen(GateId(1), &place, sockets).unwrap();
+        listen_at_paths(&workers, &listeners[0], plan.workers);
         Self {
             workers,
             front,
@@ -193,6 +196,24 @@ impl Plane {
 
     pub fn queued(&self) -> u32 {
         self.snapshot.load().pools[0].live.queued()
+    }
+}
+
+/// Listens at those binds that are paths.
+fn listen_at_paths(workers: &Workers, listener: &ListenerSettings, count: usize) {
+    for (at, place) in (2..).zip(listener.places()) {
+        let Endpoint::Unix(path) = &place.bind else {
+            continue;
+        };
+        let (socket, file) = socket_file::bound(path, listener.unix).unwrap();
+        // The directory goes with the test.
+        std::mem::forget(file);
+        let socket = Listening::Unix(socket);
+        socket.start(128).unwrap();
+        let sockets = (0..count).map(|_| socket.try_clone().unwrap());
+        workers
+            .listen(GateId(at), &place, sockets.collect())
+            .unwrap();
     }
 }
 

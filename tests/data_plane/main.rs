@@ -12,3 +12,4 @@ mod relaying;
 mod sources;
 mod stopping;
 mod unix;
+mod unix_listener;

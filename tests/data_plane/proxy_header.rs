@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem::config::{Config, Process};
 use tandem::net::proxy_header::{self, Parsed};
 use tandem::pool::{Protocol, ProxyVersion};
-use tandem::types::{BadHeader, Reason};
+use tandem::types::{BadHeader, Endpoint, Reason};
 
 use super::kit::{PATIENCE, Plan, Plane, echo, eventually, read_all, read_some, server};
 
@@ -194,7 +194,8 @@ pools: { p: { backends: [\"127.0.0.1:9\"] } }
     };
     let config = Config::parse(text, "lb.yaml", &around).unwrap();
     let said = &config.listeners[0];
-    assert_eq!(said.binds, ["127.0.0.1:1".parse().unwrap()]);
+    let bind = Endpoint::Tcp("127.0.0.1:1".parse().unwrap());
+    assert_eq!(said.binds, [bind]);
     plan.listener.accept_proxy.clone_from(&said.accept_proxy);
     plan.listener.deny.clone_from(&said.deny);
     plan.listener.max_per_source = said.max_per_source;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tandem::net::tune;
 use tandem::pool::Protocol;
-use tandem::types::Reason;
+use tandem::types::{Endpoint, Reason};
 
 use super::kit::{
     PATIENCE, Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server,
@@ -355,7 +355,7 @@ fn ipv6_clients_and_backends_meet() {
         stream.write_all(b"six").unwrap();
     });
     let mut plan = Plan::new(Protocol::Tcp, &[address]);
-    plan.listener.binds = vec!["[::1]:0".parse().unwrap()];
+    plan.listener.binds = vec![Endpoint::Tcp("[::1]:0".parse().unwrap())];
     let plane = Plane::start(plan);
     assert!(plane.front.is_ipv6());
     assert_eq!(read_some(&mut plane.connect(), 3), "six");

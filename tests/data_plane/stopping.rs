@@ -274,7 +274,7 @@ fn a_worker_that_stops_ends_although_a_listener_comes() {
         .listener
         .places()
         .next();
-    let sockets = vec![late];
+    let sockets = vec![tandem::net::listening::Listening::Tcp(late)];
     plane
         .workers
         .listen(GateId(2), &place.unwrap(), sockets)

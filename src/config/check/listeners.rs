@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::unix;
 use crate::config::node::{Key, Node, Place};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
-    Parsed, bind, duration, nearest, network, number, number32, or_off, word, wrong,
+    Parsed, Wrong, bind, duration, nearest, network, number, number32, or_off, word, wrong,
 };
 use crate::pool::{ListenerSettings, Plane, Protocol};
-use crate::types::Name;
+use crate::types::{Endpoint, Name, UnixPath};
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "bind",
     "pool",
     "plane",
@@ -25,6 +26,8 @@ const KEYS: [&str; 12] = [
     "proxy_header_timeout",
     "first_byte_timeout",
     "client_first",
+    "unix_mode",
+    "unix_owner",
 ];
 
 /// What listeners must know of the pools.
@@ -36,7 +39,7 @@ pub(super) struct Pools<'n> {
 }
 
 /// An address that is taken, where, and by whom.
-type Taken = (SocketAddr, String);
+type Taken = (Endpoint, String);
 
 pub(super) fn read(
     node: &Node,
@@ -81,15 +84,12 @@ fn listener(
         SocketAddr::from(([0; 4], 0)),
         Name::new("none").ok()?,
     );
-    for (key, target) in [
-        ("allow", &mut settings.allow),
-        ("deny", &mut settings.deny),
-        ("accept_proxy", &mut settings.accept_proxy),
-    ] {
+    for (key, target) in [("allow", &mut settings.allow), ("deny", &mut settings.deny)] {
         if let Some(networks) = reader.list(&fields, key, network) {
             *target = networks.into_iter().map(|(_, it)| it).collect();
         }
     }
+    accept_proxy(&fields, &mut settings, reader);
     let planes = word(&[("kernel", Plane::Kernel), ("user", Plane::User)]);
     reader.set(&fields, "plane", &mut settings.plane, planes);
     let most = || number32(1, 100_000_000);
@@ -116,10 +116,27 @@ fn listener(
     let timeout = &mut settings.first_byte_timeout;
     reader.set(&fields, "first_byte_timeout", timeout, or_off(duration));
     settings.binds = binds?;
+    settings.unix = unix::access(&fields, &settings.binds, reader);
+    unix::clients(&fields, &settings, reader);
     settings.pool = pool?;
     let protocol = pools.protocols.get(&settings.pool).copied();
     settings.client_first = client_first(&fields, protocol, settings.plane, reader);
     Some(settings)
+}
+
+/// Networks, and `unix` for those without an address.
+fn accept_proxy(fields: &Fields<'_>, settings: &mut ListenerSettings, reader: &mut Reader<'_>) {
+    let parse = |text: &str| match text {
+        "unix" => Ok(None),
+        text => network(text).map(Some),
+    };
+    let found = reader.list(fields, "accept_proxy", parse);
+    for (_, network) in found.into_iter().flatten() {
+        match network {
+            Some(network) => settings.accept_proxy.push(network),
+            None => settings.accept_proxy_unix = true,
+        }
+    }
 }
 
 fn client_first(
@@ -148,7 +165,7 @@ fn binds(
     own: Option<&[IpAddr]>,
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
-) -> Option<Vec<SocketAddr>> {
+) -> Option<Vec<Endpoint>> {
     let path = fields.path("bind");
     let parse = |text: &str| bind_or_self(text, own);
     let Some(list) = reader.list(fields, "bind", parse) else {
@@ -159,7 +176,7 @@ fn binds(
     let mut binds = Vec::new();
     for (at, addresses) in list {
         for address in addresses {
-            claim(address, at, &path, taken, reader);
+            claim(&address, at, &path, taken, reader);
             binds.push(address);
         }
     }
@@ -167,9 +184,19 @@ fn binds(
 }
 
 /// `self:80` is the node's own address in a pair: the same line on each node.
-fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<SocketAddr>> {
+fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<Endpoint>> {
+    let tcp = |all: Vec<SocketAddr>| all.into_iter().map(Endpoint::Tcp).collect();
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match UnixPath::parse(path) {
+            Ok(path) => Ok(vec![Endpoint::Unix(path)]),
+            Err(error) => Err(Wrong {
+                what: error.to_string(),
+                hint: None,
+            }),
+        };
+    }
     let Some(port) = text.strip_prefix("self:") else {
-        return bind(text);
+        return bind(text).map(tcp);
     };
     let Some(own) = own else {
         return wrong(
@@ -178,33 +205,39 @@ fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<SocketAddr>> {
         );
     };
     let port = u16::try_from(number(1, 65_535)(port)?).unwrap_or(0);
-    Ok(own.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
+    Ok(tcp(own
+        .iter()
+        .map(|ip| SocketAddr::new(*ip, port))
+        .collect()))
 }
 
 fn claim(
-    address: SocketAddr,
+    address: &Endpoint,
     at: Place,
     path: &str,
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
 ) {
-    let meets = |(other, _): &&Taken| {
-        address.port() != 0
-            && other.port() == address.port()
-            && other.is_ipv4() == address.is_ipv4()
-            && (other.ip() == address.ip()
-                || other.ip().is_unspecified()
-                || address.ip().is_unspecified())
+    let meets = |(other, _): &&Taken| match (address.tcp(), other.tcp()) {
+        (Some(address), Some(other)) => {
+            address.port() != 0
+                && other.port() == address.port()
+                && other.is_ipv4() == address.is_ipv4()
+                && (other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified())
+        }
+        _ => address == other,
     };
     if let Some((other, owner)) = taken.iter().find(meets) {
-        let what = if *other == address {
+        let what = if other == address {
             format!("{address} is taken by {owner}")
         } else {
             format!("{address} meets {other} of {owner}")
         };
         reader.fault(at, path, what, "choose another port or address");
     }
-    taken.push((address, path.to_owned()));
+    taken.push((address.clone(), path.to_owned()));
 }
 
 fn pool(fields: &Fields<'_>, pools: &[&str], reader: &mut Reader<'_>) -> Option<Name> {

@@ -8,6 +8,7 @@ mod plane;
 mod pools;
 mod probe;
 mod publish;
+mod unix;
 
 use std::path::PathBuf;
 use std::time::Duration;

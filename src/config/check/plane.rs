@@ -6,7 +6,7 @@ use crate::config::PoolConfig;
 use crate::config::node::Place;
 use crate::config::reader::{Fields, Reader};
 use crate::pool::{ListenerSettings, OnDead, Plane, Policy, PoolSettings};
-use crate::types::Address;
+use crate::types::{Address, Endpoint};
 
 /// What is wrong, and what to do about it.
 type Trouble = (String, &'static str);
@@ -65,11 +65,18 @@ fn asked_of_listener(it: &ListenerSettings) -> Vec<Trouble> {
     let mut found: Vec<Trouble> = asked
         .map(|(key, _)| (format!("the kernel cannot do {key}"), ONLY_USER))
         .collect();
-    if it.binds.iter().any(|bind| bind.port() == 0) {
+    if let Some(bind) = it.binds.iter().find(|it| it.is_unix()) {
+        found.push((
+            format!("the kernel cannot take clients of {bind}"),
+            ONLY_USER,
+        ));
+    }
+    let addresses = || it.binds.iter().filter_map(Endpoint::tcp);
+    if addresses().any(|bind| bind.port() == 0) {
         let what = "the kernel needs to know the port, and bind says 0";
         found.push((what.to_owned(), "say which port"));
     }
-    if it.binds.iter().any(|bind| bind.ip().is_loopback()) {
+    if addresses().any(|bind| bind.ip().is_loopback()) {
         let what = "the kernel does not send on what comes to a loopback address";
         found.push((what.to_owned(), "bind another address of this machine"));
     }
@@ -169,7 +176,8 @@ fn families(listener: &ListenerSettings, pool: &PoolSettings) -> Option<Trouble>
             Address::Host { .. } | Address::Unix(_) => false,
         })
     };
-    let bind = listener.binds.iter().find(|bind| is_other(bind))?;
+    let mut binds = listener.binds.iter().filter_map(Endpoint::tcp);
+    let bind = binds.find(is_other)?;
     let (ours, theirs, hint) = if bind.is_ipv4() {
         ("IPv4", "IPv6", "bind an IPv6 address, like \"[::]:80\"")
     } else {
