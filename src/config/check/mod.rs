@@ -3,6 +3,7 @@
 
 mod admin;
 mod listeners;
+mod own;
 mod pair;
 mod plane;
 mod pools;
@@ -64,6 +65,7 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let listeners = listeners.map(|it| listeners::read(it, &known, own.as_deref(), reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
     plane::check(&fields, &listeners, &pools, reader);
+    own::check(&fields, &listeners, &pools, reader);
     let admin = fields.get("admin").map(|it| admin::read(it, reader));
     let config = Config {
         limits: limits(&fields, reader),
