@@ -141,6 +141,8 @@ metrics! {
         "Probes that failed.";
     PROBE_SUCCESS Counter "probe_success_total" ["pool", "backend"]
         "Probes that found the backend alive.";
+    PROBE_UNKNOWN Counter "probe_unknown_total" ["pool", "backend", "reason"]
+        "Probes that found nothing out for a reason of this machine's own.";
     PROXY_HEADER_ERRORS Counter "proxy_header_errors_total" ["listener", "why"]
         "PROXY headers that were not accepted, by what was wrong with them.";
     STALE_RESOLVER Counter "stale_resolver_connections_total" []

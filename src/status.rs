@@ -129,9 +129,9 @@ pub struct BackendStatus {
 /// What a probe found.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ProbeStatus {
-    /// `pass`, `drain`, `saturated` or `fail`.
+    /// `pass`, `drain`, `saturated`, `fail` or `unknown`.
     pub outcome: String,
-    /// Why it failed.
+    /// Why it failed, or why nothing could be found out.
     pub detail: Option<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: f64,

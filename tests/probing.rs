@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tandem::clock::Seed;
-use tandem::health::{ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
+use tandem::health::{News, ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
 use tandem::pool::{BackendId, BackendState};
 use tandem::types::Name;
 use tokio::sync::mpsc;
@@ -35,7 +36,7 @@ fn black_hole() -> (SocketAddr, Vec<socket2::Socket>, TcpListener) {
     (address, (0..2).map(fill).collect(), listener)
 }
 
-fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<Report>) -> Prober {
+fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<News>) -> Prober {
     let name = Name::new(&format!("b{id}")).unwrap();
     let target = Target {
         pool: name.clone(),
@@ -56,7 +57,22 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<Report>) -> Probe
         },
     };
     let reports = reports.clone();
-    Prober::start(BackendId(id), target, settings, true, Seed(id), reports)
+    Prober::start(
+        BackendId(id),
+        target,
+        settings,
+        true,
+        Seed(id),
+        (Arc::default(), reports),
+    )
+}
+
+async fn next_report(inbox: &mut mpsc::Receiver<News>) -> Report {
+    let news = timeout(Duration::from_secs(20), inbox.recv()).await;
+    match news.expect("a verdict on everybody").unwrap() {
+        News::State(report) => report,
+        news @ (News::Blind { .. } | News::Seeing { .. }) => panic!("{news:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,8 +86,7 @@ async fn a_thousand_black_holes_delay_nobody() {
     let mut down = 0;
     let mut up = 0;
     while down < HOLES || up < 1 {
-        let report = timeout(Duration::from_secs(20), inbox.recv()).await;
-        let report = report.expect("a verdict on everybody").unwrap();
+        let report = next_report(&mut inbox).await;
         match report.state {
             BackendState::Up { .. } => up += 1,
             BackendState::Down => down += 1,
@@ -114,24 +129,21 @@ async fn who_refuses_is_down_and_only_who_does_not_answer_is_lost() {
     let (hole, _filling, _listener) = black_hole();
     let (reports, mut inbox) = mpsc::channel(64);
     let first = prober(1, closed.local_addr().unwrap(), &reports);
-    let report = timeout(Duration::from_secs(20), inbox.recv()).await;
-    let report = report.unwrap().unwrap();
+    let report = next_report(&mut inbox).await;
     assert!(matches!(report.state, BackendState::Up { .. }));
     drop(closed);
     // What a client has met decides nothing; it brings the next probe forward.
     for _ in 0..100 {
         first.refused();
     }
-    let report = timeout(Duration::from_secs(20), inbox.recv()).await;
-    let report = report.unwrap().unwrap();
+    let report = next_report(&mut inbox).await;
     assert_eq!((report.state, report.is_lost), (BackendState::Down, false));
     let refused = first.cells().failures().map(|(_, count)| count);
     assert_eq!(refused.sum::<u64>(), 3, "three probes, not three clients");
     let _second = prober(2, hole, &reports);
     let mut states = Vec::new();
     while states.last() != Some(&(BackendState::Down, true)) {
-        let report = timeout(Duration::from_secs(20), inbox.recv()).await;
-        let report = report.unwrap().unwrap();
+        let report = next_report(&mut inbox).await;
         states.push((report.state, report.is_lost));
     }
 }

@@ -63,6 +63,7 @@ const PURE: &[&str] = &[
     "app/given.rs",
     "app/stage.rs",
     "health/schedule.rs",
+    "health/sight.rs",
     "health/state.rs",
     "kernel/attributes.rs",
     "kernel/ruleset.rs",

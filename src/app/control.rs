@@ -18,10 +18,10 @@ use crate::admin::ReloadError;
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
 use crate::event::Event;
-use crate::health::{ProbeSettings, Prober, Report, Target};
+use crate::health::{News, ProbeSettings, Prober, Report, Spare, Target};
 use crate::pool::{BackendId, BackendState, Board, Delta, OnDead, Snapshot, Wanted};
 use crate::proxy::Seen;
-use crate::types::{Name, Reason};
+use crate::types::{Name, OwnFault, Reason};
 
 /// How often rejected connections are summed up in the log.
 const SHED_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub(super) struct Reread {
 
 /// Where the control loop hears of the rest of the world.
 pub(super) struct Inbox {
-    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) reports: mpsc::Receiver<News>,
     pub(super) seen: mpsc::Receiver<(BackendId, Seen)>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) moved: mpsc::Receiver<Addresses>,
@@ -67,7 +67,9 @@ pub(super) struct Control {
     sockets: Sockets,
     probers: HashMap<BackendId, Probed>,
     addresses: Addresses,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<News>,
+    /// Descriptors kept back for probes.
+    spare: Arc<Spare>,
     seed: Seed,
     /// Backends whose sessions end with the next snapshot.
     lost: Vec<BackendId>,
@@ -89,6 +91,8 @@ pub(super) struct Control {
 
 struct Probed {
     prober: Prober,
+    /// Whether it cannot probe, for a reason of our own.
+    is_blind: bool,
     settings: ProbeSettings,
     target: Target,
 }
@@ -109,7 +113,7 @@ impl Control {
     pub(super) fn new(
         world: Arc<World>,
         addresses: Addresses,
-        reports: mpsc::Sender<Report>,
+        reports: mpsc::Sender<News>,
         requests: mpsc::Sender<Request>,
         seed: Seed,
     ) -> Self {
@@ -120,6 +124,7 @@ impl Control {
             probers: HashMap::new(),
             addresses,
             reports,
+            spare: Arc::new(Spare::hold()),
             seed,
             lost: Vec::new(),
             is_cold: true,
@@ -147,14 +152,14 @@ impl Control {
             let ramp = self.board.next_ramp(clock::now());
             let look = self.sockets.next_look();
             tokio::select! {
-                Some(report) = inbox.reports.recv() => {
+                Some(news) = inbox.reports.recv() => {
                     if !self.world.stage().permits(Deed::Verdict) {
                         return;
                     }
-                    self.take_report(&report);
+                    self.take_news(&news);
                     // One snapshot for all that has happened by now.
-                    while let Ok(report) = inbox.reports.try_recv() {
-                        self.take_report(&report);
+                    while let Ok(news) = inbox.reports.try_recv() {
+                        self.take_news(&news);
                     }
                     self.publish();
                 }
@@ -190,6 +195,36 @@ impl Control {
         // No listener changes, so no socket can fail to open.
         if let Err(error) = self.apply(&loaded.config) {
             self.trouble(&error.to_string());
+        }
+    }
+
+    fn take_news(&mut self, news: &News) {
+        match news {
+            News::State(report) => self.take_report(report),
+            News::Blind {
+                id,
+                state,
+                blindness,
+            } => {
+                let why = Some((blindness.fault, blindness.detail.clone()));
+                self.say_blind(*id, why, *state);
+            }
+            News::Seeing { id, state } => self.say_blind(*id, None, *state),
+        }
+    }
+
+    /// A backend cannot be probed, or can be again.
+    fn say_blind(&mut self, id: BackendId, fault: Option<(OwnFault, String)>, state: BackendState) {
+        if let Some(probed) = self.probers.get_mut(&id) {
+            probed.is_blind = fault.is_some();
+        }
+        if let Some((backend, _)) = self.board.backends().find(|(it, _)| it.id == id) {
+            self.world.sink.say(Event::Blind {
+                pool: backend.pool.clone(),
+                backend: backend.name.clone(),
+                fault,
+                state: state.as_str(),
+            });
         }
     }
 
@@ -229,7 +264,10 @@ impl Control {
         self.log_usable(&snapshot);
         self.world.kernel.want(&snapshot);
         let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-        let has_new = views.any(|view| view.state == BackendState::Starting);
+        // Nothing will be known soon of one that we cannot probe.
+        let is_blind = |id| self.probers.get(id).is_some_and(|it| it.is_blind);
+        let has_new =
+            views.any(|view| view.state == BackendState::Starting && !is_blind(&view.backend.id));
         if !self.world.is_ready() && !has_new {
             self.world.become_ready();
         }
@@ -469,10 +507,11 @@ impl Control {
                         found.probe.clone(),
                         self.is_cold,
                         self.seed.fork(backend.id.0),
-                        self.reports.clone(),
+                        (Arc::clone(&self.spare), self.reports.clone()),
                     );
                     entry.insert(Probed {
                         prober,
+                        is_blind: false,
                         settings: found.probe.clone(),
                         target,
                     });

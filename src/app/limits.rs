@@ -6,6 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::event::{Event, Sink};
+use crate::health::SPARE;
 use crate::proxy::Budget;
 
 /// Fewer connections than this are worth a warning.
@@ -50,14 +51,14 @@ pub(super) fn budget(config: &Config, workers: usize, sink: &Sink) -> Budget {
     budget
 }
 
-/// Descriptors for all else: a probe for each backend, listening sockets
-/// (twice: a copy stays with the control plane), admin connections.
+/// Descriptors for all else: a probe for each backend and those kept back for
+/// probes, listening sockets (twice: a copy stays with the control plane),
+/// admin connections.
 fn others(config: &Config, workers: usize) -> u64 {
-    let backends: usize = config
-        .pools
-        .iter()
-        .map(|pool| pool.pool.backends.len())
+    let pools = config.pools.iter();
+    let probes: usize = pools
+        .map(|pool| pool.pool.backends.len() * pool.probe.holds())
         .sum();
     let binds: usize = config.listeners.iter().map(|it| it.binds.len()).sum();
-    (backends + binds * workers * 2 + crate::admin::MAX_CONNECTIONS) as u64
+    (probes + SPARE + binds * workers * 2 + crate::admin::MAX_CONNECTIONS) as u64
 }

@@ -502,6 +502,12 @@ fn probe_samples(pool: &str, name: &str, cells: &ProbeCells, out: &mut Vec<Sampl
             out.push(Sample::count(&metrics::PROBE_FAILURES, &labels, count));
         }
     }
+    for (fault, count) in cells.unknown() {
+        if count > 0 {
+            let labels = [pool, name, fault.as_str()];
+            out.push(Sample::count(&metrics::PROBE_UNKNOWN, &labels, count));
+        }
+    }
 }
 
 fn durations(totals: &Totals) -> Durations {

@@ -123,6 +123,10 @@ pub(super) fn once(
             Outcome::Drain => Ok(("drain".to_owned(), took)),
             Outcome::Saturated => Ok(("saturated".to_owned(), took)),
             Outcome::Fail(failure) => Err(failure.to_string()),
+            Outcome::Unknown(blindness) => Err(format!(
+                "{blindness} (this machine is at fault, not the backend: {})",
+                blindness.fault
+            )),
         }
     })
 }

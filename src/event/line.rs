@@ -99,6 +99,8 @@ fn headline(event: &Event) -> (Level, &'static str) {
         Event::AdminTrouble { .. } => (Level::Warn, "admin"),
         Event::Backend { to: "down", .. } => (Level::Warn, "backend"),
         Event::Backend { .. } => (Level::Info, "backend"),
+        Event::Blind { fault: None, .. } => (Level::Info, "probe"),
+        Event::Blind { .. } => (Level::Warn, "probe"),
         Event::Change { .. } => (Level::Info, "change"),
         Event::Connection(_) => (Level::Info, "conn"),
         Event::Limited { .. } => (Level::Warn, "limited"),
@@ -126,6 +128,25 @@ fn fields(event: &Event) -> Fields {
         | Event::Limited { what }
         | Event::Trouble { what } => vec![("what", text(what))],
         Event::Backend { .. } | Event::Pair { .. } | Event::Pool { .. } => of_state(event),
+        Event::Blind {
+            pool,
+            backend,
+            fault,
+            state,
+        } => {
+            let (outcome, reason, why) = match fault {
+                Some((fault, why)) => ("unknown", fault.as_str(), why.as_str()),
+                None => ("known", "none", "the backend can be probed again"),
+            };
+            vec![
+                ("pool", text(pool)),
+                ("backend", text(backend)),
+                ("outcome", text(outcome)),
+                ("reason", text(reason)),
+                ("stays", text(state)),
+                ("why", text(why)),
+            ]
+        }
         Event::Connection(connection) => of_connection(connection),
         Event::Listening { listener, address } => {
             vec![("listener", text(listener)), ("address", text(address))]

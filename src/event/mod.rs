@@ -7,7 +7,7 @@ mod sink;
 
 use std::time::Duration;
 
-use crate::types::{Endpoint, Name, Reason};
+use crate::types::{Endpoint, Name, OwnFault, Reason};
 
 pub use settings::{LogFormat, LogSettings};
 pub use sink::{LogThread, Sink};
@@ -34,6 +34,17 @@ pub enum Event {
         to: &'static str,
         /// Why.
         why: String,
+    },
+    /// A backend cannot be probed, for a reason of our own; or it can be again.
+    Blind {
+        /// Its pool.
+        pool: Name,
+        /// Its name.
+        backend: Name,
+        /// Why not, in a word and in a sentence; `None`: it can.
+        fault: Option<(OwnFault, String)>,
+        /// What it was found to be before, and stays.
+        state: &'static str,
     },
     /// One effect of a reload.
     Change {

@@ -1,14 +1,20 @@
 //! Is it alive?
 
+mod cells;
+mod guard;
 mod probe;
 mod prober;
 mod schedule;
 mod settings;
+mod sight;
+mod spare;
 mod state;
 
-pub use probe::{Failure, FailureReason, Outcome, Probe, Target};
-pub use prober::{LastProbe, ProbeCells, Prober, Report};
+pub use cells::{LastProbe, ProbeCells};
+pub use probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
+pub use prober::{News, Prober, Report};
 pub use settings::{
     HttpProbe, MysqlLogin, MysqlProbe, ProbeKind, ProbeSettings, SendExpect, Timing, Tls,
 };
+pub use spare::{SPARE, Spare};
 pub use state::{Health, Sign};

@@ -1,21 +1,48 @@
 //! One task per backend: schedule -> probe -> state -> report.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::probe::{Failure, FailureReason, Outcome, Probe, Target};
+use super::cells::ProbeCells;
+use super::probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
+use super::sight::Sight;
+use super::spare::Spare;
 use super::state::{Health, Sign};
-use super::{ProbeSettings, schedule};
-use crate::clock::{self, Moment, Seed};
-use crate::pool::{BackendId, BackendState, Histogram, Totals};
+use super::{ProbeSettings, guard, schedule};
+use crate::clock::{self, Seed};
+use crate::pool::{BackendId, BackendState};
+use crate::types::OwnFault;
 
 /// Refusals that may wait for the prober: more say nothing new.
 const NOTES: usize = 16;
+
+/// What a prober has to say.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// A backend's state has changed.
+    State(Report),
+    /// A backend cannot be probed, for a reason of our own. Its state stays.
+    Blind {
+        /// Which backend.
+        id: BackendId,
+        /// What it was found to be before.
+        state: BackendState,
+        /// Why it cannot be probed.
+        blindness: Blindness,
+    },
+    /// It can be probed again.
+    Seeing {
+        /// Which backend.
+        id: BackendId,
+        /// What it was found to be before.
+        state: BackendState,
+    },
+}
+
+type Gone = mpsc::error::SendError<News>;
 
 /// A backend's state has changed.
 #[derive(Clone, Debug)]
@@ -29,76 +56,6 @@ pub struct Report {
     /// Whether its connections are to be ended, too: see
     /// [`Health::is_lost`].
     pub is_lost: bool,
-}
-
-/// What is counted of a backend's probes.
-#[derive(Debug, Default)]
-pub struct ProbeCells {
-    passes: AtomicU64,
-    failures: [AtomicU64; FailureReason::ALL.len()],
-    durations: Histogram,
-    last: Mutex<Option<LastProbe>>,
-}
-
-/// What the last probe found.
-#[derive(Clone, Debug)]
-pub struct LastProbe {
-    /// In a word: `pass`, `drain`, `saturated` or `fail`.
-    pub outcome: &'static str,
-    /// Why it failed.
-    pub detail: Option<String>,
-    /// How long it took.
-    pub took: Duration,
-    /// When it ended.
-    pub at: Moment,
-}
-
-impl ProbeCells {
-    /// Probes that found the backend alive.
-    pub fn passes(&self) -> u64 {
-        self.passes.load(Ordering::Relaxed)
-    }
-
-    /// Probes that failed, by reason.
-    pub fn failures(&self) -> impl Iterator<Item = (FailureReason, u64)> {
-        let counts = self.failures.iter().map(|it| it.load(Ordering::Relaxed));
-        FailureReason::ALL.into_iter().zip(counts)
-    }
-
-    /// Adds how long probes took to `total`.
-    pub fn add_durations(&self, total: &mut Totals) {
-        self.durations.add_to(total);
-    }
-
-    /// What the last probe found.
-    pub fn last(&self) -> Option<LastProbe> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn note(&self, outcome: &Outcome, took: Duration, at: Moment) {
-        self.durations.observe(took);
-        let (word, detail) = match outcome {
-            Outcome::Pass => ("pass", None),
-            Outcome::Drain => ("drain", None),
-            Outcome::Saturated => ("saturated", None),
-            Outcome::Fail(failure) => ("fail", Some(failure.to_string())),
-        };
-        if let Outcome::Fail(failure) = outcome {
-            self.failures[failure.reason as usize].fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.passes.fetch_add(1, Ordering::Relaxed);
-        }
-        let last = LastProbe {
-            outcome: word,
-            detail,
-            took,
-            at,
-        };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
-    }
 }
 
 enum Note {
@@ -119,14 +76,15 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Begins to probe `target`, and reports every change of its state.
+    /// Begins to probe `target`, and tells every change of its state. `spare`
+    /// has descriptors for when there are no others.
     pub fn start(
         id: BackendId,
         target: Target,
         settings: ProbeSettings,
         is_cold_start: bool,
         seed: Seed,
-        reports: mpsc::Sender<Report>,
+        (spare, reports): (Arc<Spare>, mpsc::Sender<News>),
     ) -> Self {
         let cells = Arc::<ProbeCells>::default();
         let (notes, inbox) = mpsc::channel(NOTES);
@@ -136,6 +94,8 @@ impl Prober {
             settings,
             target,
             health: Health::new(is_cold_start),
+            sight: Sight::default(),
+            spare,
             cells: Arc::clone(&cells),
             rng: seed.rng(),
             inbox,
@@ -185,10 +145,12 @@ struct Task {
     settings: ProbeSettings,
     target: Target,
     health: Health,
+    sight: Sight,
+    spare: Arc<Spare>,
     cells: Arc<ProbeCells>,
     rng: SmallRng,
     inbox: mpsc::Receiver<Note>,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<News>,
 }
 
 impl Task {
@@ -208,8 +170,8 @@ impl Task {
                 }
                 Ok(Some(Note::Greeted)) => {
                     if self.health.greeted(clock::now()) {
-                        let report = self.report("it greeted a client".to_owned());
-                        if self.reports.send(report).await.is_err() {
+                        let news = self.news("it greeted a client".to_owned());
+                        if self.reports.send(news).await.is_err() {
                             break;
                         }
                     }
@@ -223,11 +185,10 @@ impl Task {
                 Err(_elapsed) => {
                     let began = clock::now();
                     earliest = began + self.settings.timing.fast_interval;
-                    let outcome = self.probe.run(&self.target).await;
+                    let outcome = self.probe().await;
                     let ended = clock::now();
                     self.cells.note(&outcome, ended.since(began), ended);
-                    let (sign, why) = read(outcome, &self.target);
-                    if self.observe(sign, why).await.is_err() {
+                    if self.take(outcome).await.is_err() {
                         break;
                     }
                     let pause = schedule::next(&self.health, &self.settings.timing, &mut self.rng);
@@ -238,31 +199,78 @@ impl Task {
         self.probe.close().await;
     }
 
-    /// Fails if nobody listens to reports any more.
-    async fn observe(
-        &mut self,
-        sign: Sign,
-        why: String,
-    ) -> Result<(), mpsc::error::SendError<Report>> {
-        let timing = &self.settings.timing;
-        if !self.health.observe(sign, timing, clock::now()) {
-            return Ok(());
+    /// Probes once; with descriptors that were kept back, if there are no
+    /// others.
+    async fn probe(&mut self) -> Outcome {
+        let mut outcome = self.try_to_probe().await;
+        let is_short = matches!(
+            &outcome,
+            Outcome::Unknown(blindness) if blindness.fault == OwnFault::OutOfFds
+        );
+        if is_short && self.spare.lend(self.settings.opens()) {
+            outcome = self.try_to_probe().await;
         }
-        self.reports.send(self.report(why)).await
+        self.spare.refill();
+        outcome
     }
 
-    fn report(&self, why: String) -> Report {
-        Report {
+    async fn try_to_probe(&mut self) -> Outcome {
+        match guard::survive(self.probe.run(&self.target)).await {
+            Ok(outcome) => outcome,
+            Err(said) => {
+                // What the panic left of it is not used again.
+                self.probe = Probe::new(&self.settings);
+                Outcome::Unknown(Blindness {
+                    fault: OwnFault::Internal,
+                    detail: format!("the probe panicked: {said}"),
+                })
+            }
+        }
+    }
+
+    /// Takes note of what a probe found. Fails if nobody listens any more.
+    async fn take(&mut self, outcome: Outcome) -> Result<(), Gone> {
+        let (sign, why) = match read(outcome, &self.target) {
+            Ok(seen) => seen,
+            Err(blindness) => {
+                if self.sight.observe(Some(blindness.fault)).is_some() {
+                    let news = News::Blind {
+                        id: self.id,
+                        state: self.health.state(),
+                        blindness,
+                    };
+                    self.reports.send(news).await?;
+                }
+                return Ok(());
+            }
+        };
+        if self.sight.observe(None).is_some() {
+            let news = News::Seeing {
+                id: self.id,
+                state: self.health.state(),
+            };
+            self.reports.send(news).await?;
+        }
+        let timing = &self.settings.timing;
+        if self.health.observe(sign, timing, clock::now()) {
+            self.reports.send(self.news(why)).await?;
+        }
+        Ok(())
+    }
+
+    fn news(&self, why: String) -> News {
+        News::State(Report {
             id: self.id,
             state: self.health.state(),
             why,
             is_lost: self.health.is_lost(),
-        }
+        })
     }
 }
 
-fn read(outcome: Outcome, target: &Target) -> (Sign, String) {
-    match outcome {
+/// What a probe says of the backend, if it says anything.
+fn read(outcome: Outcome, target: &Target) -> Result<(Sign, String), Blindness> {
+    Ok(match outcome {
         Outcome::Pass => (Sign::Pass, "the probe passed".to_owned()),
         Outcome::Drain => (Sign::Drain, "the probe asked to drain".to_owned()),
         Outcome::Saturated => (Sign::Saturated, "the server is full".to_owned()),
@@ -270,10 +278,15 @@ fn read(outcome: Outcome, target: &Target) -> (Sign, String) {
             (Sign::Refused, failure.to_string())
         }
         Outcome::Fail(failure) => (Sign::Fail, failure.to_string()),
-    }
+        Outcome::Unknown(blindness) => return Err(blindness),
+    })
 }
 
 /// Whether clients would have been refused as the probe was.
 fn refuses_clients(failure: &Failure, target: &Target) -> bool {
     failure.reason == FailureReason::ConnectRefused && target.is_clients_port
 }
+
+#[cfg(test)]
+#[path = "prober_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spare;
 use crate::types::Secret;
 
 /// How the backends of one pool are probed.
@@ -22,6 +23,29 @@ impl ProbeSettings {
     pub fn is_at(&self, port: Option<u16>) -> bool {
         let elsewhere = matches!(self.kind, ProbeKind::Exec(_));
         !elsewhere && self.port.is_none_or(|own| port.is_none_or(|it| it == own))
+    }
+
+    /// Descriptors that a probe of one backend holds while it runs: a
+    /// connection, or the ends of two pipes and a handle on the command.
+    pub const fn holds(&self) -> usize {
+        match self.kind {
+            ProbeKind::Exec(_) => 3,
+            ProbeKind::Http(_)
+            | ProbeKind::Mysql(_)
+            | ProbeKind::SendExpect(_)
+            | ProbeKind::Tcp => 1,
+        }
+    }
+
+    /// Descriptors that it opens at once, for a moment.
+    pub(super) const fn opens(&self) -> usize {
+        match self.kind {
+            ProbeKind::Exec(_) => spare::OF_COMMAND,
+            ProbeKind::Http(_)
+            | ProbeKind::Mysql(_)
+            | ProbeKind::SendExpect(_)
+            | ProbeKind::Tcp => spare::OF_SOCKET,
+        }
     }
 }
 

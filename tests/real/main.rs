@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod blame;
 mod cli;
 mod costs;
 mod faults;

@@ -2,15 +2,13 @@
 
 use std::process::ExitStatus;
 
+use super::outcome::Stop;
 use super::stream::Stage;
 use super::{Failure, FailureReason, Outcome, Target};
 use crate::child::Running;
+use crate::types::OwnFault;
 
-pub(super) async fn run(
-    argv: &[String],
-    target: &Target,
-    stage: &Stage,
-) -> Result<Outcome, Failure> {
+pub(super) async fn run(argv: &[String], target: &Target, stage: &Stage) -> Result<Outcome, Stop> {
     // A command that takes too long is slow, not unconnected.
     stage.connected();
     let environment = [
@@ -20,18 +18,19 @@ pub(super) async fn run(
     ];
     let mut running = Running::spawn(argv, environment).map_err(|error| {
         let program = argv.first().map_or("the probe", String::as_str);
-        Failure::new(FailureReason::Spawn, format_args!("run {program}: {error}"))
+        Stop::ours(
+            OwnFault::of_spawn(&error),
+            format_args!("run {program}: {error}"),
+        )
     })?;
     let status = running.end().await;
-    let status = status.map_err(|error| Failure::of_io("wait for the command", &error))?;
+    let status = status.map_err(|error| Stop::of_io("wait for the command", &error))?;
     if status.success() {
         return Ok(Outcome::Pass);
     }
     let said = running.said().or_else(|| running.complained());
-    Err(Failure::new(
-        FailureReason::ExitStatus,
-        describe(status, said.as_deref()),
-    ))
+    let detail = describe(status, said.as_deref());
+    Err(Failure::new(FailureReason::ExitStatus, detail).into())
 }
 
 fn describe(status: ExitStatus, said: Option<&str>) -> String {
@@ -43,6 +42,7 @@ mod tests {
     use super::super::kit::{self, reason};
     use super::super::{FailureReason, Outcome, Probe};
     use crate::health::ProbeKind;
+    use crate::types::OwnFault;
 
     async fn sh(script: &str) -> Outcome {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
@@ -70,11 +70,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_command_cannot_be_started() {
+    async fn a_missing_command_says_nothing_of_the_backend() {
         let argv = vec!["/nonexistent/command".to_owned()];
         let target = kit::target("127.0.0.1:1".parse().unwrap());
         let mut probe = Probe::new(&kit::settings(ProbeKind::Exec(argv)));
-        assert_eq!(reason(&probe.run(&target).await), FailureReason::Spawn);
+        let Outcome::Unknown(blindness) = probe.run(&target).await else {
+            panic!("nothing was run");
+        };
+        assert_eq!(blindness.fault, OwnFault::NoCommand);
+        assert!(blindness.detail.contains("/nonexistent/command"));
     }
 
     #[tokio::test]

@@ -11,7 +11,9 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 
 use crate::health::HttpProbe;
+use crate::types::OwnFault;
 
+use super::outcome::Stop;
 use super::stream::{ANSWER_LIMIT, Stage, Stream, connect, contains};
 use super::tls::Encryption;
 use super::{Failure, FailureReason, Outcome, Target};
@@ -31,7 +33,7 @@ impl Http {
         Self { settings, tls }
     }
 
-    pub(super) async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
+    pub(super) async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Stop> {
         let request = self.request(target)?;
         let stream = connect(target, stage).await?;
         let stream: Box<dyn Stream> = match &mut self.tls {
@@ -57,7 +59,7 @@ impl Http {
         }
     }
 
-    fn request(&self, target: &Target) -> Result<Request<Empty<Bytes>>, Failure> {
+    fn request(&self, target: &Target) -> Result<Request<Empty<Bytes>>, Stop> {
         let host = match &self.settings.host {
             Some(host) => host.clone(),
             None => default_host(target, self.tls.is_some()),
@@ -70,10 +72,10 @@ impl Http {
             .header(header::ACCEPT, "*/*")
             .header(header::CONNECTION, "close")
             .body(Empty::new())
-            .map_err(|error| Failure::new(FailureReason::Internal, error))
+            .map_err(|error| Stop::ours(OwnFault::Internal, error))
     }
 
-    async fn judge(&self, mut response: Response<Incoming>) -> Result<Outcome, Failure> {
+    async fn judge(&self, mut response: Response<Incoming>) -> Result<Outcome, Stop> {
         let status = response.status();
         if status == StatusCode::NOT_FOUND && self.settings.drain_on_404 {
             return Ok(Outcome::Drain);
@@ -82,7 +84,7 @@ impl Http {
         let expected = |&(first, last): &(u16, u16)| (first..=last).contains(&code);
         if !self.settings.expect.iter().any(expected) {
             let detail = format_args!("answered {status}");
-            return Err(Failure::new(FailureReason::BadStatus, detail));
+            return Err(Failure::new(FailureReason::BadStatus, detail).into());
         }
         let Some(text) = &self.settings.body else {
             return Ok(Outcome::Pass);
@@ -96,7 +98,7 @@ impl Http {
             };
             let Some(frame) = frame else {
                 let detail = format_args!("the body lacks {text:?}");
-                return Err(Failure::new(FailureReason::BadBody, detail));
+                return Err(Failure::new(FailureReason::BadBody, detail).into());
             };
             if let Ok(data) = frame.map_err(|error| of_hyper(&error))?.into_data() {
                 let room = ANSWER_LIMIT - body.len();
@@ -120,17 +122,17 @@ fn default_host(target: &Target, tls: bool) -> String {
     }
 }
 
-fn of_hyper(error: &hyper::Error) -> Failure {
+fn of_hyper(error: &hyper::Error) -> Stop {
     let cause = error.source();
     if let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<io::Error>()) {
-        return Failure::of_io("HTTP exchange", cause);
+        return Stop::of_io("HTTP exchange", cause);
     }
     let reason = if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         FailureReason::Closed
     } else {
         FailureReason::BadAnswer
     };
-    Failure::new(reason, format_args!("HTTP exchange: {error}"))
+    Failure::new(reason, format_args!("HTTP exchange: {error}")).into()
 }
 
 #[cfg(test)]

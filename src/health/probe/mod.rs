@@ -17,7 +17,8 @@ use crate::types::{Endpoint, Name, ProxyVersion, Sources};
 
 use super::{ProbeKind, ProbeSettings, SendExpect};
 
-pub use outcome::{Failure, FailureReason, Outcome};
+use outcome::Stop;
+pub use outcome::{Blindness, Failure, FailureReason, Outcome};
 use stream::Stage;
 
 /// Whom to probe.
@@ -56,6 +57,8 @@ enum Kind {
     Mysql(mysql::Mysql),
     SendExpect(SendExpect),
     Tcp,
+    #[cfg(test)]
+    Broken,
 }
 
 impl Probe {
@@ -82,8 +85,18 @@ impl Probe {
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
         match judged {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(failure)) => Outcome::Fail(failure),
-            Err(_) => Outcome::Fail(stage.timed_out(self.timeout)),
+            Ok(Err(stop)) => stop.into(),
+            Err(_) => stage.timed_out(self.timeout),
+        }
+    }
+
+    /// A probe with a fault in it.
+    #[cfg(test)]
+    pub(super) const fn broken() -> Self {
+        Self {
+            timeout: Duration::from_secs(1),
+            turn: 0,
+            kind: Kind::Broken,
         }
     }
 
@@ -97,13 +110,15 @@ impl Probe {
 }
 
 impl Kind {
-    async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
+    async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Stop> {
         match self {
             Self::Exec(argv) => exec::run(argv, target, stage).await,
             Self::Http(http) => http.run(target, stage).await,
             Self::Mysql(mysql) => mysql.run(target, stage).await,
             Self::SendExpect(settings) => send_expect::run(settings, target, stage).await,
             Self::Tcp => tcp::run(target, stage).await,
+            #[cfg(test)]
+            Self::Broken => panic!("broken"),
         }
     }
 }

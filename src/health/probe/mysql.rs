@@ -36,6 +36,7 @@ use crate::net::mysql::{
     REQUEST_PUBLIC_KEY, ServerError, frame, unframe,
 };
 
+use super::outcome::Stop;
 use super::stream::{Stage, Stream, connect};
 use super::tls::Encryption;
 use super::{Failure, FailureReason, Outcome, Target};
@@ -64,7 +65,7 @@ impl Mysql {
         }
     }
 
-    pub(super) async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
+    pub(super) async fn run(&mut self, target: &Target, stage: &Stage) -> Result<Outcome, Stop> {
         // The kept connection is taken out while it is used: a probe that times
         // out drops it, and the next one begins anew.
         if let Some(mut kept) = self.kept.take() {
@@ -119,7 +120,7 @@ impl Mysql {
 }
 
 /// What a refusal says of the server.
-fn judge(error: &ServerError) -> Result<Outcome, Failure> {
+fn judge(error: &ServerError) -> Result<Outcome, Stop> {
     let reason = match error.code {
         ServerError::TOO_MANY_CONNECTIONS => return Ok(Outcome::Saturated),
         ServerError::ACCESS_DENIED => FailureReason::Auth,
@@ -127,7 +128,7 @@ fn judge(error: &ServerError) -> Result<Outcome, Failure> {
         ServerError::HOST_DENIED => FailureReason::HostDenied,
         _ => FailureReason::BadAnswer,
     };
-    Err(Failure::new(reason, error))
+    Err(Failure::new(reason, error).into())
 }
 
 /// A connection to a server, packet by packet.
@@ -167,10 +168,10 @@ impl Connection<TcpStream> {
         tls: &mut Encryption,
         greeting: &Greeting,
         target: &Target,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Connection, Stop> {
         if !greeting.has_tls() {
             let detail = "the server does not offer TLS";
-            return Err(Failure::new(FailureReason::Tls, detail));
+            return Err(Failure::new(FailureReason::Tls, detail).into());
         }
         self.send(&wire::ssl_request()).await?;
         // What came unasked and in the clear is not part of what follows.
@@ -192,7 +193,7 @@ impl Connection {
         user: &str,
         password: &str,
         greeting: &Greeting,
-    ) -> Result<Result<(), ServerError>, Failure> {
+    ) -> Result<Result<(), ServerError>, Stop> {
         // A server whose default is unknown to us may still know our user by a
         // way that we do know.
         let mut plugin = Plugin::of(&greeting.plugin).unwrap_or(Plugin::Native);
@@ -224,7 +225,7 @@ impl Connection {
             }
         }
         let detail = "the server does not come to an end of the login";
-        Err(Failure::new(FailureReason::BadAnswer, detail))
+        Err(Failure::new(FailureReason::BadAnswer, detail).into())
     }
 
     /// A step of caching_sha2_password.
@@ -234,7 +235,7 @@ impl Connection {
         plugin: Plugin,
         password: &str,
         nonce: &[u8],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Stop> {
         match (plugin, step) {
             // The proof was enough; OK follows.
             (Plugin::CachingSha2, [3]) => Ok(()),
@@ -251,37 +252,37 @@ impl Connection {
         }
     }
 
-    async fn ping(&mut self) -> Result<(), Failure> {
+    async fn ping(&mut self) -> Result<(), Stop> {
         self.sequence = 0;
         self.send(COM_PING).await?;
         match Answer::parse(&self.receive().await?).map_err(|bad| senseless(&bad))? {
             Answer::Ok => Ok(()),
-            Answer::Err(error) => Err(Failure::new(FailureReason::BadAnswer, error)),
+            Answer::Err(error) => Err(Failure::new(FailureReason::BadAnswer, error).into()),
             Answer::Switch { .. } | Answer::More(_) => Err(senseless(&Bad::Malformed)),
         }
     }
 
-    async fn quit(&mut self) -> Result<(), Failure> {
+    async fn quit(&mut self) -> Result<(), Stop> {
         self.sequence = 0;
         self.send(COM_QUIT).await?;
         let ended = self.stream.shutdown().await;
-        ended.map_err(|error| Failure::of_io("close", &error))
+        ended.map_err(|error| Stop::of_io("close", &error))
     }
 }
 
 impl<S: Stream> Connection<S> {
-    async fn send(&mut self, payload: &[u8]) -> Result<(), Failure> {
+    async fn send(&mut self, payload: &[u8]) -> Result<(), Stop> {
         let packet = frame(self.sequence, payload);
         self.sequence = self.sequence.wrapping_add(1);
         let sent = async {
             self.stream.write_all(&packet).await?;
             self.stream.flush().await
         };
-        sent.await.map_err(|error| Failure::of_io("send", &error))
+        sent.await.map_err(|error| Stop::of_io("send", &error))
     }
 
     /// The payload of the next packet.
-    async fn receive(&mut self) -> Result<Vec<u8>, Failure> {
+    async fn receive(&mut self) -> Result<Vec<u8>, Stop> {
         loop {
             let framed = unframe(&self.received)
                 .map_err(|error| Failure::new(FailureReason::BadAnswer, error))?;
@@ -297,9 +298,9 @@ impl<S: Stream> Connection<S> {
                 return Ok(payload);
             }
             let read = self.stream.read_buf(&mut self.received).await;
-            if read.map_err(|error| Failure::of_io("read", &error))? == 0 {
+            if read.map_err(|error| Stop::of_io("read", &error))? == 0 {
                 let detail = "the server closed the connection";
-                return Err(Failure::new(FailureReason::Closed, detail));
+                return Err(Failure::new(FailureReason::Closed, detail).into());
             }
         }
     }
@@ -311,8 +312,8 @@ impl<S> fmt::Debug for Connection<S> {
     }
 }
 
-fn senseless(bad: &Bad) -> Failure {
-    Failure::new(FailureReason::BadAnswer, bad)
+fn senseless(bad: &Bad) -> Stop {
+    Failure::new(FailureReason::BadAnswer, bad).into()
 }
 
 #[cfg(test)]

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
+use crate::types::{ConnectFailure, OwnFault};
+
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -14,6 +18,26 @@ pub enum Outcome {
     Saturated,
     /// It is not well.
     Fail(Failure),
+    /// We could not look, for a reason of our own: nothing is known of it.
+    Unknown(Blindness),
+}
+
+/// Why nothing could be found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blindness {
+    /// In one word, for metrics.
+    pub fault: OwnFault,
+    /// In a sentence, for people.
+    pub detail: String,
+}
+
+/// Why a probe came to an end before it could pass.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Because of the backend, or of the network on the way to it.
+    Theirs(Failure),
+    /// Because of us.
+    Ours(Blindness),
 }
 
 /// Why a probe failed.
@@ -48,12 +72,8 @@ pub enum FailureReason {
     HostBlocked,
     /// MySQL does not let our address in (1130).
     HostDenied,
-    /// A fault of our own.
-    Internal,
     /// It reset the connection.
     Reset,
-    /// The command could not be started.
-    Spawn,
     /// It accepted the connection and did not answer in time.
     Timeout,
     /// TLS failed: no common version, a certificate that is not trusted.
@@ -64,7 +84,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::Auth,
         Self::BadAnswer,
         Self::BadBody,
@@ -75,9 +95,7 @@ impl FailureReason {
         Self::ExitStatus,
         Self::HostBlocked,
         Self::HostDenied,
-        Self::Internal,
         Self::Reset,
-        Self::Spawn,
         Self::Timeout,
         Self::Tls,
         Self::Unreachable,
@@ -96,9 +114,7 @@ impl FailureReason {
             Self::ExitStatus => "exit_status",
             Self::HostBlocked => "host_blocked",
             Self::HostDenied => "host_denied",
-            Self::Internal => "internal",
             Self::Reset => "reset",
-            Self::Spawn => "spawn",
             Self::Timeout => "timeout",
             Self::Tls => "tls",
             Self::Unreachable => "unreachable",
@@ -114,28 +130,98 @@ impl Failure {
             detail: detail.to_string(),
         }
     }
+}
+
+impl Stop {
+    /// Ours, for this reason.
+    pub(super) fn ours(fault: OwnFault, detail: impl fmt::Display) -> Self {
+        Self::Ours(Blindness {
+            fault,
+            detail: detail.to_string(),
+        })
+    }
+
+    /// What `error`, returned by a connect to an address, means.
+    pub(super) fn of_connect(address: impl fmt::Display, error: &io::Error) -> Self {
+        let detail = format_args!("connect to {address}: {error}");
+        if let Some(fault) = OwnFault::of_connect(error) {
+            return Self::ours(fault, detail);
+        }
+        let reason = match ConnectFailure::of(error) {
+            ConnectFailure::Refused => FailureReason::ConnectRefused,
+            ConnectFailure::TimedOut => FailureReason::ConnectTimeout,
+            ConnectFailure::Unreachable => FailureReason::Unreachable,
+        };
+        Failure::new(reason, detail).into()
+    }
 
     /// What `error`, met while `doing` something on a connection, means.
     pub(super) fn of_io(doing: &str, error: &io::Error) -> Self {
-        use io::ErrorKind as Kind;
-        let kind = error.kind();
-        let reason = if tls_at_fault(error) {
-            FailureReason::Tls
-        } else if kind == Kind::UnexpectedEof {
-            FailureReason::Closed
-        } else if matches!(
-            kind,
-            Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
-        ) {
-            FailureReason::Reset
-        } else if kind == Kind::TimedOut {
-            FailureReason::Timeout
-        } else if matches!(kind, Kind::HostUnreachable | Kind::NetworkUnreachable) {
-            FailureReason::Unreachable
-        } else {
-            FailureReason::Internal
-        };
-        Self::new(reason, format_args!("{doing}: {error}"))
+        let detail = format_args!("{doing}: {error}");
+        if let Some(fault) = OwnFault::of_connect(error) {
+            return Self::ours(fault, detail);
+        }
+        match reason_of(error) {
+            Some(reason) => Failure::new(reason, detail).into(),
+            None => Self::ours(OwnFault::Internal, detail),
+        }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Theirs(failure)
+    }
+}
+
+impl From<Stop> for Outcome {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Theirs(failure) => Self::Fail(failure),
+            Stop::Ours(blindness) => Self::Unknown(blindness),
+        }
+    }
+}
+
+/// What `error` says of the peer or of the way to it; `None`: nothing.
+fn reason_of(error: &io::Error) -> Option<FailureReason> {
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    if tls_at_fault(error) {
+        return Some(FailureReason::Tls);
+    }
+    if matches!(kind, Kind::UnexpectedEof | Kind::WriteZero) {
+        return Some(FailureReason::Closed);
+    }
+    if matches!(
+        kind,
+        Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::ConnectionRefused
+            | Kind::BrokenPipe
+            | Kind::NotConnected
+    ) {
+        return Some(FailureReason::Reset);
+    }
+    if kind == Kind::TimedOut {
+        return Some(FailureReason::Timeout);
+    }
+    let no_way = [
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+        Errno::NETDOWN,
+        Errno::HOSTDOWN,
+        // An IPv6 address on a machine without IPv6.
+        Errno::AFNOSUPPORT,
+    ];
+    let code = error.raw_os_error();
+    let is_no_way = no_way.iter().any(|it| Some(it.raw_os_error()) == code);
+    is_no_way.then_some(FailureReason::Unreachable)
+}
+
+impl fmt::Display for Blindness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
     }
 }
 
@@ -161,5 +247,46 @@ mod tests {
         words.dedup();
         assert_eq!(words.len(), FailureReason::ALL.len());
         assert!(words.is_sorted());
+    }
+
+    fn error(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    #[test]
+    fn what_we_lack_blinds_and_what_they_do_fails() {
+        for errno in [
+            Errno::MFILE,
+            Errno::NOBUFS,
+            Errno::ADDRNOTAVAIL,
+            Errno::PERM,
+        ] {
+            for stop in [
+                Stop::of_connect("a", &error(errno)),
+                Stop::of_io("read", &error(errno)),
+            ] {
+                assert!(matches!(stop, Stop::Ours(_)), "{stop:?}");
+            }
+        }
+        for errno in [
+            Errno::CONNREFUSED,
+            Errno::CONNRESET,
+            Errno::HOSTUNREACH,
+            Errno::NETDOWN,
+            Errno::TIMEDOUT,
+            Errno::AFNOSUPPORT,
+            Errno::PIPE,
+        ] {
+            for stop in [
+                Stop::of_connect("a", &error(errno)),
+                Stop::of_io("read", &error(errno)),
+            ] {
+                assert!(matches!(stop, Stop::Theirs(_)), "{stop:?}");
+            }
+        }
+        let Stop::Ours(blindness) = Stop::of_io("read", &error(Errno::BADF)) else {
+            panic!("nobody else closes our descriptors");
+        };
+        assert_eq!(blindness.fault, OwnFault::Internal);
     }
 }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::health::SendExpect;
 
+use super::outcome::Stop;
 use super::stream::{ANSWER_LIMIT, Quote, Stage, connect, contains};
 use super::{Failure, FailureReason, Outcome, Target};
 
@@ -11,25 +12,26 @@ pub(super) async fn run(
     settings: &SendExpect,
     target: &Target,
     stage: &Stage,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, Stop> {
     let mut stream = connect(target, stage).await?;
     let sent = stream.write_all(&settings.send).await;
-    sent.map_err(|error| Failure::of_io("send", &error))?;
+    sent.map_err(|error| Stop::of_io("send", &error))?;
     let mut answer = Vec::new();
     while !contains(&answer, &settings.expect) {
         if answer.len() >= ANSWER_LIMIT {
             let detail = format_args!("the answer begins with {}", Quote(&answer));
-            return Err(Failure::new(FailureReason::BadAnswer, detail));
+            return Err(Failure::new(FailureReason::BadAnswer, detail).into());
         }
         let room = (ANSWER_LIMIT - answer.len()) as u64;
         let read = (&mut stream).take(room).read_buf(&mut answer).await;
-        if read.map_err(|error| Failure::of_io("read", &error))? == 0 {
-            return Err(if answer.is_empty() {
+        if read.map_err(|error| Stop::of_io("read", &error))? == 0 {
+            let failure = if answer.is_empty() {
                 Failure::new(FailureReason::Closed, "closed without an answer")
             } else {
                 let detail = format_args!("the answer was {}", Quote(&answer));
                 Failure::new(FailureReason::BadAnswer, detail)
-            });
+            };
+            return Err(failure.into());
         }
     }
     Ok(Outcome::Pass)

@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
+use super::outcome::Stop;
+use super::{Failure, FailureReason, Outcome, Target};
 use crate::net::{proxy_header, source, unix};
-use crate::types::{ConnectFailure, Endpoint, UnixPath};
-
-use super::{Failure, FailureReason, Target};
+use crate::types::{Endpoint, UnixPath};
 
 /// As much of an answer as is looked at.
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
@@ -47,28 +47,29 @@ impl Stage {
         self.connected.store(true, Ordering::Relaxed);
     }
 
-    /// The failure of a probe that took longer than `limit`.
-    pub(super) fn timed_out(&self, limit: Duration) -> Failure {
-        if self.connected.load(Ordering::Relaxed) {
+    /// What a probe has found that took longer than `limit`.
+    pub(super) fn timed_out(&self, limit: Duration) -> Outcome {
+        let failure = if self.connected.load(Ordering::Relaxed) {
             let detail = format_args!("no answer within {limit:?}");
             Failure::new(FailureReason::Timeout, detail)
         } else {
             let detail = format_args!("not connected within {limit:?}");
             Failure::new(FailureReason::ConnectTimeout, detail)
-        }
+        };
+        Outcome::Fail(failure)
     }
 }
 
 /// Connects to `target` and sends the PROXY header, if it wants one.
-pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream, Stop> {
     let mut stream = match &target.address {
         Endpoint::Tcp(address) => {
             let connected = open(*address, stage)?.connect(*address).await;
-            let stream = connected.map_err(|error| connect_failure(target, &error))?;
+            let stream = connected.map_err(|error| Stop::of_connect(&target.address, &error))?;
             // A probe is a few small packets: none may wait for the answer to
             // another.
             let prompt = stream.set_nodelay(true);
-            prompt.map_err(|error| Failure::of_io("set TCP_NODELAY", &error))?;
+            prompt.map_err(|error| Stop::of_io("set TCP_NODELAY", &error))?;
             stream
         }
         Endpoint::Unix(path) => connect_unix(target, path).await?,
@@ -80,56 +81,43 @@ pub(super) async fn connect(target: &Target, stage: &Stage) -> Result<TcpStream,
 
 /// Connects to a unix socket. The stream is the same type: it is read and
 /// written by the same calls.
-async fn connect_unix(target: &Target, path: &UnixPath) -> Result<TcpStream, Failure> {
+async fn connect_unix(target: &Target, path: &UnixPath) -> Result<TcpStream, Stop> {
     loop {
         match unix::connect(path) {
             Ok(socket) => {
                 let stream = TcpStream::from_std(socket.into());
-                return stream.map_err(|error| Failure::of_io("open a socket", &error));
+                return stream.map_err(|error| Stop::of_io("open a socket", &error));
             }
             // Its accept queue is full; nothing tells when there is room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(AGAIN).await,
-            Err(error) => return Err(connect_failure(target, &error)),
+            Err(error) => return Err(Stop::of_connect(&target.address, &error)),
         }
     }
 }
 
 /// A socket that will connect to `address` from where it should.
-pub(super) fn open(address: SocketAddr, stage: &Stage) -> Result<TcpSocket, Failure> {
+pub(super) fn open(address: SocketAddr, stage: &Stage) -> Result<TcpSocket, Stop> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {
         TcpSocket::new_v6()
     };
-    let socket = socket.map_err(|error| Failure::of_io("open a socket", &error))?;
+    let socket = socket.map_err(|error| Stop::of_io("open a socket", &error))?;
     if let Some(source) = stage.source {
         let bound = source::bind(&socket, source, address);
-        bound.map_err(|error| Failure::of_io(&format!("connect from {source}"), &error))?;
+        bound.map_err(|error| Stop::of_io(&format!("connect from {source}"), &error))?;
     }
     Ok(socket)
 }
 
 /// Sends the PROXY header, if `target` wants one.
-pub(super) async fn introduce(stream: &mut TcpStream, target: &Target) -> Result<(), Failure> {
+pub(super) async fn introduce(stream: &mut TcpStream, target: &Target) -> Result<(), Stop> {
     let Some(version) = target.send_proxy else {
         return Ok(());
     };
     let header = proxy_header::encode_local(version);
     let sent = stream.write_all(&header).await;
-    sent.map_err(|error| Failure::of_io("send the PROXY header", &error))
-}
-
-/// What `error`, returned by a connect to `target`, means.
-pub(super) fn connect_failure(target: &Target, error: &io::Error) -> Failure {
-    let reason = match ConnectFailure::of(error) {
-        ConnectFailure::Refused => FailureReason::ConnectRefused,
-        ConnectFailure::TimedOut => FailureReason::ConnectTimeout,
-        ConnectFailure::Unreachable => FailureReason::Unreachable,
-    };
-    Failure::new(
-        reason,
-        format_args!("connect to {}: {error}", target.address),
-    )
+    sent.map_err(|error| Stop::of_io("send the PROXY header", &error))
 }
 
 /// Whether `text` holds `part`.
@@ -150,7 +138,7 @@ impl fmt::Display for Quote<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::kit;
-    use super::super::{FailureReason, Outcome, Probe};
+    use super::super::{Outcome, Probe};
     use crate::health::{ProbeKind, SendExpect};
     use crate::types::Sources;
 
@@ -186,10 +174,9 @@ mod tests {
         let outcome = Probe::new(&kit::settings(ProbeKind::Tcp))
             .run(&target)
             .await;
-        let Outcome::Fail(failure) = outcome else {
+        let Outcome::Unknown(blindness) = outcome else {
             panic!("{outcome:?}");
         };
-        assert_ne!(failure.reason, FailureReason::ConnectRefused);
-        assert!(failure.to_string().contains("connect from 192.0.2.77"));
+        assert!(blindness.detail.contains("connect from 192.0.2.77"));
     }
 }

@@ -5,11 +5,12 @@
 //! place: the server's kernel has answered, and the server's process never
 //! hears of us. It has nothing to accept, to log or to count.
 
-use super::stream::{Stage, connect, connect_failure, introduce, open};
-use super::{Failure, Outcome, Target};
+use super::outcome::Stop;
+use super::stream::{Stage, connect, introduce, open};
+use super::{Outcome, Target};
 use crate::types::Endpoint;
 
-pub(super) async fn run(target: &Target, stage: &Stage) -> Result<Outcome, Failure> {
+pub(super) async fn run(target: &Target, stage: &Stage) -> Result<Outcome, Stop> {
     let address = match &target.address {
         Endpoint::Tcp(address) => *address,
         Endpoint::Unix(_) => {
@@ -22,12 +23,12 @@ pub(super) async fn run(target: &Target, stage: &Stage) -> Result<Outcome, Failu
     let socket = open(address, stage)?;
     socket
         .set_zero_linger()
-        .map_err(|error| Failure::of_io("set SO_LINGER", &error))?;
+        .map_err(|error| Stop::of_io("set SO_LINGER", &error))?;
     // Without it the probe works too, only less quietly.
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_quickack(&socket, false);
     let connected = socket.connect(address).await;
-    let mut stream = connected.map_err(|error| connect_failure(target, &error))?;
+    let mut stream = connected.map_err(|error| Stop::of_connect(&target.address, &error))?;
     stage.connected();
     introduce(&mut stream, target).await?;
     Ok(Outcome::Pass)

@@ -19,6 +19,7 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use crate::health::Tls;
 
+use super::outcome::Stop;
 use super::{Failure, FailureReason, Target};
 
 /// Encrypts connections as the settings want it.
@@ -41,7 +42,7 @@ impl Encryption {
         &mut self,
         stream: TcpStream,
         target: &Target,
-    ) -> Result<TlsStream<TcpStream>, Failure> {
+    ) -> Result<TlsStream<TcpStream>, Stop> {
         let name = self.settings.server_name.as_ref().unwrap_or(&target.host);
         let name = ServerName::try_from(name.clone()).map_err(|_| {
             let detail = format_args!("{name:?} cannot be a name in a certificate");
@@ -54,7 +55,7 @@ impl Encryption {
         let connecting = connector.connect(name, stream);
         self.connector = Some(connector);
         let connected = connecting.await;
-        connected.map_err(|error| Failure::of_io("TLS handshake", &error))
+        connected.map_err(|error| Stop::of_io("TLS handshake", &error))
     }
 }
 
