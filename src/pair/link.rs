@@ -269,25 +269,23 @@ mod tests {
         let stranger = UdpSocket::bind("127.0.0.33:0").unwrap();
         let genuine = wire::encode(&heartbeat(1), &one.shared.key);
         for seq in 0..50 {
-            for _ in 0..500 {
-                let _may_be_full = forger.send_to(b"garbage", target);
+            // No more than its socket holds: what the kernel drops for want of
+            // room is not what this test is about.
+            for _ in 0..30 {
+                forger.send_to(b"garbage", target).unwrap();
                 let mut forged = genuine.clone();
                 forged[20] ^= 1;
-                let _may_be_full = forger.send_to(&forged, target);
-                let _may_be_full = stranger.send_to(&genuine, target);
+                forger.send_to(&forged, target).unwrap();
+                stranger.send_to(&genuine, target).unwrap();
             }
             one.send(&heartbeat(seq));
-            std::thread::park_timeout(Duration::from_millis(2));
+            let heard = hears.recv_timeout(Duration::from_secs(10));
+            assert_eq!(heard, Ok(seq), "the flood hid it");
         }
-        let mut count = 0;
-        while hears.recv_timeout(Duration::from_millis(500)).is_ok() {
-            count += 1;
-        }
-        // The flood may fill the socket's buffer; most come through.
-        assert!(count >= 10, "{count} of 50 heartbeats");
         let dropped: HashMap<_, _> = two.dropped().collect();
-        assert!(dropped["foreign"] > 0 && dropped["signature"] > 0);
-        assert!(dropped["stranger"] > 0);
-        assert_eq!(two.traffic().1, count);
+        assert_eq!(dropped["foreign"], 50 * 30);
+        assert_eq!(dropped["signature"], 50 * 30);
+        assert_eq!(dropped["stranger"], 50 * 30);
+        assert_eq!(two.traffic().1, 50);
     }
 }
