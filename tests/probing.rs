@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem::clock::Seed;
-use tandem::health::{News, ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
+use tandem::health::{Health, News, ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
 use tandem::pool::{BackendId, BackendState};
 use tandem::types::Name;
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<News>) -> Prober 
         BackendId(id),
         target,
         settings,
-        true,
+        Health::new(true),
         Seed(id),
         (Arc::default(), reports),
     )

@@ -18,7 +18,7 @@ use crate::admin::ReloadError;
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
 use crate::event::Event;
-use crate::health::{News, ProbeSettings, Prober, Report, Spare, Target};
+use crate::health::{Health, Known, News, ProbeSettings, Prober, Report, Spare, Target};
 use crate::pool::{BackendId, BackendState, Board, Delta, OnDead, Snapshot, Wanted};
 use crate::proxy::Seen;
 use crate::types::{Name, OwnFault, Reason};
@@ -466,8 +466,9 @@ impl Control {
         let pools = config.pools.iter();
         let wanted: Vec<Wanted> = pools.map(|it| self.addresses.locate(&it.pool)).collect();
         let now = clock::now();
+        let known = self.known();
         let delta = self.board.configure(&config.listeners, &wanted, now);
-        self.adjust_probers(config, &delta);
+        self.adjust_probers(config, &delta, &known);
         workers.log_connections(config.log.connections);
         self.publish();
         if may_open {
@@ -488,8 +489,22 @@ impl Control {
         Ok(())
     }
 
-    /// Starts, stops and changes probers. The board knows the backends already.
-    fn adjust_probers(&mut self, config: &Config, delta: &Delta) {
+    /// The verdicts there are.
+    fn known(&self) -> Known {
+        let mut known = Known::default();
+        for (id, state, since) in self.board.states() {
+            if let Some(probed) = self.probers.get(&id) {
+                let (target, kind) = (probed.target.clone(), probed.settings.kind.clone());
+                known.note(target, kind, state, since);
+            }
+        }
+        known
+    }
+
+    /// Starts, stops and changes probers. The board knows the backends already;
+    /// those that are new to it and `known` are what they were.
+    fn adjust_probers(&mut self, config: &Config, delta: &Delta, known: &Known) {
+        let mut found_again = Vec::new();
         for (backend, _) in &delta.removed {
             self.probers.remove(&backend.id);
         }
@@ -501,11 +516,17 @@ impl Control {
             let target = target(backend, pool, &found.probe);
             match self.probers.entry(backend.id) {
                 Entry::Vacant(entry) => {
+                    let verdict = known.of(&target, &found.probe.kind);
+                    let health = match verdict {
+                        Some((state, _)) => Health::known(state),
+                        None => Health::new(self.is_cold),
+                    };
+                    found_again.extend(verdict.map(|(state, since)| (backend.id, state, since)));
                     let prober = Prober::start(
                         backend.id,
                         target.clone(),
                         found.probe.clone(),
-                        self.is_cold,
+                        health,
                         self.seed.fork(backend.id.0),
                         (Arc::clone(&self.spare), self.reports.clone()),
                     );
@@ -518,6 +539,10 @@ impl Control {
                 }
                 Entry::Occupied(entry) => entry.into_mut().renew(&found.probe, target),
             }
+        }
+        for (id, state, since) in found_again {
+            // It is there: `backends` has just named it.
+            let _starting = self.board.set_state(id, state, since);
         }
         let cells = self.probers.iter();
         let cells = cells.map(|(id, it)| (*id, Arc::clone(it.prober.cells())));

@@ -2,6 +2,7 @@
 
 mod cells;
 mod guard;
+mod known;
 mod probe;
 mod prober;
 mod schedule;
@@ -11,6 +12,7 @@ mod spare;
 mod state;
 
 pub use cells::{LastProbe, ProbeCells};
+pub use known::Known;
 pub use probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
 pub use prober::{News, Prober, Report};
 pub use settings::{

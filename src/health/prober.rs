@@ -76,13 +76,13 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Begins to probe `target`, and tells every change of its state. `spare`
-    /// has descriptors for when there are no others.
+    /// Begins to probe `target`, of which `health` is known, and tells every
+    /// change of its state. `spare` has descriptors for when there are no others.
     pub fn start(
         id: BackendId,
         target: Target,
         settings: ProbeSettings,
-        is_cold_start: bool,
+        health: Health,
         seed: Seed,
         (spare, reports): (Arc<Spare>, mpsc::Sender<News>),
     ) -> Self {
@@ -93,7 +93,7 @@ impl Prober {
             probe: Probe::new(&settings),
             settings,
             target,
-            health: Health::new(is_cold_start),
+            health,
             sight: Sight::default(),
             spare,
             cells: Arc::clone(&cells),

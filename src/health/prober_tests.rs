@@ -71,7 +71,14 @@ async fn a_command_that_vanishes_leaves_the_verdict() {
     let (reports, mut inbox) = mpsc::channel(16);
     let target = kit::target("127.0.0.1:1".parse().unwrap());
     let (id, spare) = (BackendId(1), Arc::default());
-    let prober = Prober::start(id, target, settings, true, Seed(1), (spare, reports));
+    let prober = Prober::start(
+        id,
+        target,
+        settings,
+        Health::new(true),
+        Seed(1),
+        (spare, reports),
+    );
     let News::State(report) = next(&mut inbox).await else {
         panic!("the command passes");
     };

@@ -47,6 +47,14 @@ impl Health {
         }
     }
 
+    /// A backend that was probed before, and was found to be in `state`.
+    pub const fn known(state: BackendState) -> Self {
+        Self {
+            state,
+            ..Self::new(false)
+        }
+    }
+
     /// What it is found to be.
     pub const fn state(&self) -> BackendState {
         self.state

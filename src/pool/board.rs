@@ -186,6 +186,12 @@ impl Board {
         })
     }
 
+    /// What each backend was found to be, and since when.
+    pub fn states(&self) -> impl Iterator<Item = (BackendId, BackendState, Moment)> {
+        let members = self.pools.iter().flat_map(|pool| &pool.members);
+        members.map(|it| (it.backend.id, it.state, it.since))
+    }
+
     /// The world at `now`. What has not changed since the last one is shared
     /// with it.
     pub fn compose(&mut self, now: Moment) -> Snapshot {

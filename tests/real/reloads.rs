@@ -231,6 +231,31 @@ fn listeners_that_swap_their_names_and_pools_theirs_lose_nobody() {
     }
 }
 
+/// With no queue to wait in for a first probe.
+#[test]
+fn a_pool_that_is_renamed_refuses_nobody() {
+    let (_backend, file) = setting(2);
+    let at = ports::free();
+    let named = |pool: &str| {
+        let text = file.yaml(&[("web", &quoted(at), pool)], &[pool]);
+        let text = text.replace(
+            "    probe:",
+            "    queue: off\n    slow_start: off\n    probe:",
+        );
+        // Under each name, it is the reload that comes first, and no probe.
+        text.replace("interval: 200ms", "interval: 60s")
+    };
+    let tandem = Tandem::start(&named("p0"));
+    let load = load(at);
+    for round in 1..=20 {
+        tandem.reload(&named(&format!("p{round}")));
+        load.go_on(ms(30));
+    }
+    let tally = load.stop();
+    tally.report("reloads.pool_renamed");
+    tally.assert_clean();
+}
+
 #[test]
 fn settings_of_a_socket_change_under_its_clients() {
     let (_backend, file) = setting(2);
