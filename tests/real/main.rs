@@ -26,6 +26,7 @@ mod stopping;
 mod streams;
 mod unit;
 mod unix;
+mod unix_listener;
 mod web;
 
 /// No test: the process behind `kit::Backend`, which runs this file again.
