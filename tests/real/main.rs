@@ -20,6 +20,7 @@ mod kit;
 mod kit_itself;
 mod limits;
 mod mysql;
+mod mysql_accounts;
 mod proxy_protocol;
 mod reloads;
 mod stopping;

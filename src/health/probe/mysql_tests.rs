@@ -53,37 +53,131 @@ async fn after_login(answer: &'static [u8], password: Option<&str>) -> Outcome {
     outcome
 }
 
-async fn instead_of_greeting(packet: Vec<u8>) -> Outcome {
+async fn instead_of_greeting(packet: Vec<u8>, password: Option<&str>) -> Outcome {
     let (listener, target) = kit::listener().await;
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&packet).await.unwrap();
         drop(stream.read(&mut [0; 1]).await);
     });
-    let outcome = probe(None).run(&target).await;
+    let outcome = probe(password).run(&target).await;
     server.await.unwrap();
     outcome
 }
 
 #[tokio::test]
-async fn a_server_that_denies_nobody_is_alive() {
-    let denied = b"\xff\x15\x04#28000Access denied";
-    assert_eq!(after_login(denied, None).await, Outcome::Pass);
-    assert_eq!(
-        reason(&after_login(denied, Some("x")).await),
-        FailureReason::Auth
-    );
-    let shutting_down = b"\xff\x1d\x04#08S01Server shutdown in progress";
-    assert_eq!(
-        reason(&after_login(shutting_down, None).await),
-        FailureReason::BadAnswer
-    );
+async fn a_server_that_denies_nobody_is_alive_whatever_it_says() {
+    for denied in [
+        b"\xff\x15\x04#28000Access denied".as_slice(),
+        // 1698: the account that MariaDB plays comes over its own socket.
+        b"\xff\xa2\x06#28000Access denied",
+        // 3159: only with TLS.
+        b"\xff\x57\x0c#HY000Connections using insecure transport are prohibited",
+        b"\xff\x1d\x04#08S01Server shutdown in progress",
+    ] {
+        assert_eq!(after_login(denied, None).await, Outcome::Pass);
+    }
+    let full = b"\xff\x10\x04#08004Too many connections";
+    assert_eq!(after_login(full, None).await, Outcome::Saturated);
+    for (denied, why) in [
+        (
+            b"\xff\x69\x04#HY000Host is blocked".as_slice(),
+            FailureReason::HostBlocked,
+        ),
+        (
+            b"\xff\x6a\x04#HY000Host is not allowed",
+            FailureReason::HostDenied,
+        ),
+    ] {
+        assert_eq!(reason(&after_login(denied, None).await), why);
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_refused_fails() {
+    for (denied, why) in [
+        (
+            b"\xff\x15\x04#28000Access denied".as_slice(),
+            FailureReason::Auth,
+        ),
+        (
+            b"\xff\x1d\x04#08S01Server shutdown in progress",
+            FailureReason::BadAnswer,
+        ),
+    ] {
+        assert_eq!(reason(&after_login(denied, Some("x")).await), why);
+    }
+}
+
+/// The server plays an account whose way to authenticate we do not know.
+async fn unknown_way(plugin: &'static str, password: Option<&str>) -> (Outcome, Vec<usize>) {
+    let (listener, target) = kit::listener().await;
+    let server = tokio::spawn(async move {
+        let mut peer = accept(&listener).await;
+        peer.send(&greeting("mysql_native_password")).await.unwrap();
+        peer.receive().await.unwrap();
+        let switch = [b"\xfe", plugin.as_bytes(), b"\0abcdefghijklmnopqrst\0"].concat();
+        // `dialog` goes on asking; another packet of it has no form of ours.
+        let questions: [&[u8]; 3] = [&switch, b"\x01Password: ", b"Psalt"];
+        let mut lengths = Vec::new();
+        for question in questions {
+            peer.send(question).await.unwrap();
+            match peer.receive().await {
+                Ok(answer) => lengths.push(answer.len()),
+                Err(_) => return lengths,
+            }
+        }
+        let denied = b"\xff\x15\x04#28000Access denied";
+        peer.send(denied).await.unwrap();
+        lengths
+    });
+    let outcome = probe(password).run(&target).await;
+    (outcome, server.await.unwrap())
+}
+
+#[tokio::test]
+async fn an_unknown_way_to_authenticate_is_answered_and_its_error_is_life() {
+    for (plugin, lengths) in [
+        ("client_ed25519", [64, 0, 0]),
+        ("sha256_password", [0, 0, 0]),
+        ("dialog", [0, 0, 0]),
+        ("parsec", [0, 96, 0]),
+    ] {
+        let expected = (Outcome::Pass, lengths.to_vec());
+        assert_eq!(unknown_way(plugin, None).await, expected, "{plugin}");
+    }
+    // Who has an account wants to be let in.
+    let (outcome, _) = unknown_way("client_ed25519", Some("secret")).await;
+    assert_eq!(reason(&outcome), FailureReason::Auth);
+}
+
+/// PAM thinks for two seconds before it says no.
+#[tokio::test]
+async fn a_server_that_thinks_long_about_a_stranger_is_alive() {
+    for (password, outcome) in [(None, None), (Some("x"), Some(FailureReason::Auth))] {
+        let (listener, target) = kit::listener().await;
+        let server = tokio::spawn(async move {
+            let mut peer = accept(&listener).await;
+            peer.send(&greeting("mysql_native_password")).await.unwrap();
+            peer.receive().await.unwrap();
+            peer.send(b"\xfedialog\0Password: ").await.unwrap();
+            drop(peer.receive().await);
+            // Until the probe is gone.
+            drop(peer.receive().await);
+        });
+        let found = probe(password).run(&target).await;
+        match outcome {
+            None => assert_eq!(found, Outcome::Pass),
+            Some(why) => assert_eq!(reason(&found), why),
+        }
+        server.await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn refusals_before_the_greeting_have_names() {
     assert_eq!(
-        instead_of_greeting(err_packet(1040, "Too many connections")).await,
+        instead_of_greeting(err_packet(1040, "Too many connections"), None).await,
         Outcome::Saturated
     );
     for (code, why) in [
@@ -91,10 +185,12 @@ async fn refusals_before_the_greeting_have_names() {
         (1130, FailureReason::HostDenied),
         (1053, FailureReason::BadAnswer),
     ] {
-        let outcome = instead_of_greeting(err_packet(code, "x")).await;
+        let outcome = instead_of_greeting(err_packet(code, "x"), Some("secret")).await;
         assert_eq!(reason(&outcome), why);
     }
-    let outcome = instead_of_greeting(b"SSH-2.0-x\r\n".to_vec()).await;
+    let outcome = instead_of_greeting(err_packet(1053, "x"), None).await;
+    assert_eq!(outcome, Outcome::Pass);
+    let outcome = instead_of_greeting(b"SSH-2.0-x\r\n".to_vec(), None).await;
     assert_eq!(reason(&outcome), FailureReason::BadAnswer);
 }
 

@@ -32,6 +32,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) struct Stage {
     source: Option<IpAddr>,
     connected: AtomicBool,
+    answered: AtomicBool,
 }
 
 impl Stage {
@@ -39,6 +40,7 @@ impl Stage {
         Self {
             source,
             connected: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
         }
     }
 
@@ -47,8 +49,17 @@ impl Stage {
         self.connected.store(true, Ordering::Relaxed);
     }
 
+    /// From here on all is known that the probe wants to know; what follows is
+    /// a polite end.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
     /// What a probe has found that took longer than `limit`.
     pub(super) fn timed_out(&self, limit: Duration) -> Outcome {
+        if self.answered.load(Ordering::Relaxed) {
+            return Outcome::Pass;
+        }
         let failure = if self.connected.load(Ordering::Relaxed) {
             let detail = format_args!("no answer within {limit:?}");
             Failure::new(FailureReason::Timeout, detail)

@@ -30,7 +30,10 @@ impl Answer {
             0x00 => Ok(Self::Ok),
             0x01 => Ok(Self::More(fields.0.to_vec())),
             // Alone, it asks for the hash of MySQL 3.23, which nobody should send.
-            0xfe if fields.0.is_empty() => Err(Bad::Version),
+            0xfe if fields.0.is_empty() => Ok(Self::Switch {
+                plugin: "mysql_old_password".to_owned(),
+                nonce: Vec::new(),
+            }),
             0xfe => {
                 let plugin = fields.text()?;
                 let nonce = fields.0.strip_suffix(&[0]).unwrap_or(fields.0).to_vec();
@@ -124,7 +127,13 @@ mod tests {
                 nonce: b"abc".to_vec()
             })
         );
-        assert_eq!(Answer::parse(&[0xfe]), Err(Bad::Version));
+        assert_eq!(
+            Answer::parse(&[0xfe]),
+            Ok(Answer::Switch {
+                plugin: "mysql_old_password".into(),
+                nonce: Vec::new()
+            })
+        );
         assert_eq!(Answer::parse(&[]), Err(Bad::Malformed));
         assert_eq!(Answer::parse(&[0x42]), Err(Bad::Malformed));
     }

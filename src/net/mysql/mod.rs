@@ -14,7 +14,7 @@ pub use answer::{Answer, ServerError, err_packet};
 pub use greeting::{First, GREETING_START, Greeting, begins_with_greeting};
 pub use login::{Login, ssl_request};
 pub use packet::{Framed, HEADER, LIMIT, TooLong, frame, unframe};
-pub use scramble::{Plugin, RsaError, cleartext, encrypt_password};
+pub use scramble::{Plugin, RsaError, cleartext, encrypt_password, nothing_to_show};
 
 /// The request that a server answers with OK if it is alive.
 pub const COM_PING: &[u8] = &[0x0e];

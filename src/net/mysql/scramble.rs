@@ -51,6 +51,21 @@ impl Plugin {
     }
 }
 
+/// What a probe without an account sends in a way of authentication that it
+/// does not know, at each `step`: something of the form that the server expects,
+/// and wrong. Where the form is wrong, too, MariaDB does not refuse a user but
+/// counts a broken handshake, and after `max_connect_errors` of those it blocks
+/// our address for all clients (measured with `client_ed25519`).
+pub fn nothing_to_show(plugin: &str, step: usize) -> Vec<u8> {
+    match (plugin, step) {
+        // A signature.
+        ("client_ed25519", 0) => vec![0; 64],
+        // After the server's salt: random bytes of the client, a signature.
+        ("parsec", 1) => vec![0; 32 + 64],
+        _ => Vec::new(),
+    }
+}
+
 /// Why a password could not be encrypted for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RsaError {
