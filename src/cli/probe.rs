@@ -7,8 +7,8 @@ use super::check::{describe, host_of};
 use super::{Exit, ProbeArgs, complain, out};
 use crate::clock;
 use crate::health::{
-    HttpProbe, MysqlLogin, MysqlProbe, Outcome, Probe, ProbeKind, ProbeSettings, Target, Timing,
-    Tls,
+    HttpMethod, HttpPath, HttpProbe, HttpRequest, MysqlLogin, MysqlProbe, Outcome, Probe,
+    ProbeKind, ProbeSettings, Target, Timing, Tls,
 };
 use crate::types::{Address, Endpoint, Name, ProxyVersion, Secret, Sources, plain_socket};
 
@@ -52,11 +52,13 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
 }
 
 fn kind(args: &ProbeArgs) -> Result<ProbeKind, String> {
-    let http = |path: &str, tls| {
+    let http = |path, tls| {
         ProbeKind::Http(HttpProbe {
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            host: None,
+            request: HttpRequest {
+                method: HttpMethod::Get,
+                path,
+                host: None,
+            },
             expect: vec![(200, 399)],
             body: None,
             drain_on_404: false,
@@ -64,9 +66,7 @@ fn kind(args: &ProbeArgs) -> Result<ProbeKind, String> {
         })
     };
     if let Some(path) = args.http.as_ref().or(args.https.as_ref()) {
-        if !path.starts_with('/') {
-            return Err(format!("a path begins with '/', {path:?} does not"));
-        }
+        let path = HttpPath::parse(path).map_err(|why| why.to_string())?;
         return Ok(http(path, args.https.as_ref().map(|_| Tls::default())));
     }
     if !args.mysql {

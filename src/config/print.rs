@@ -222,12 +222,16 @@ fn http(probe: &HttpProbe) -> Value {
     let expect: Vec<String> = ranges.map(|(from, to)| format!("{from}-{to}")).collect();
     let mut out = json!({
         "type": if probe.tls.is_some() { "https" } else { "http" },
-        "method": probe.method,
-        "path": probe.path,
+        "method": probe.request.method.as_str(),
+        "path": probe.request.path.as_str(),
         "expect": expect,
         "drain_on_404": probe.drain_on_404,
     });
-    set_some(&mut out, "host", probe.host.clone());
+    set_some(
+        &mut out,
+        "host",
+        probe.request.host.as_ref().map(ToString::to_string),
+    );
     set_some(&mut out, "body", probe.body.clone());
     set_some(&mut out, "tls", probe.tls.as_ref().map(tls));
     out

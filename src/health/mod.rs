@@ -5,6 +5,7 @@ mod guard;
 mod known;
 mod probe;
 mod prober;
+mod request;
 mod schedule;
 mod settings;
 mod sight;
@@ -15,6 +16,7 @@ pub use cells::{LastProbe, ProbeCells};
 pub use known::Known;
 pub use probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
 pub use prober::{News, Prober, Report};
+pub use request::{HttpHost, HttpMethod, HttpPath, HttpRequest, Unsendable};
 pub use settings::{
     HttpProbe, MysqlLogin, MysqlProbe, ProbeKind, ProbeSettings, SendExpect, Timing, Tls,
 };

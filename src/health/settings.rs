@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::spare;
+use super::{HttpRequest, spare};
 use crate::types::Secret;
 
 /// How the backends of one pool are probed.
@@ -108,12 +108,8 @@ pub enum ProbeKind {
 /// An HTTP/1.1 request and what answer passes. Redirects are not followed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
-    /// `GET`, `HEAD` or `OPTIONS`.
-    pub method: String,
-    /// Path and query, beginning with `/`.
-    pub path: String,
-    /// The Host header; `None`: the backend's address.
-    pub host: Option<String>,
+    /// What is sent.
+    pub request: HttpRequest,
     /// Statuses that pass, as inclusive ranges.
     pub expect: Vec<(u16, u16)>,
     /// A text that the first 64 KiB of the body must contain.

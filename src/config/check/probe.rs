@@ -9,7 +9,8 @@ use crate::config::scalar::{
     Parsed, Wrong, boolean, duration, nearest, number, number32, percent, word, wrong,
 };
 use crate::health::{
-    HttpProbe, MysqlLogin, MysqlProbe, ProbeKind, ProbeSettings, SendExpect, Timing, Tls,
+    HttpHost, HttpMethod, HttpPath, HttpProbe, HttpRequest, MysqlLogin, MysqlProbe, ProbeKind,
+    ProbeSettings, SendExpect, Timing, Tls, Unsendable,
 };
 use crate::types::Secret;
 
@@ -56,7 +57,7 @@ fn short(text: &str) -> Parsed<ProbeKind> {
             tls: None,
         })),
         ("http" | "https", argument) => {
-            let path = http_path(argument.unwrap_or("/"))?;
+            let path = HttpPath::parse(argument.unwrap_or("/")).map_err(wrong_request)?;
             let tls = (kind == "https").then(verified);
             Ok(ProbeKind::Http(http_probe(path, tls)))
         }
@@ -92,11 +93,13 @@ fn verified() -> Tls {
     }
 }
 
-fn http_probe(path: String, tls: Option<Tls>) -> HttpProbe {
+fn http_probe(path: HttpPath, tls: Option<Tls>) -> HttpProbe {
     HttpProbe {
-        method: "GET".to_owned(),
-        path,
-        host: None,
+        request: HttpRequest {
+            method: HttpMethod::Get,
+            path,
+            host: None,
+        },
         expect: vec![(200, 399)],
         body: None,
         drain_on_404: false,
@@ -104,14 +107,11 @@ fn http_probe(path: String, tls: Option<Tls>) -> HttpProbe {
     }
 }
 
-fn http_path(text: &str) -> Parsed<String> {
-    if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(text.to_owned());
+fn wrong_request(it: Unsendable) -> Wrong {
+    Wrong {
+        what: it.what,
+        hint: Some(it.hint),
     }
-    wrong(
-        format!("{text:?} is not a path"),
-        "a path begins with / and has no spaces",
-    )
 }
 
 fn long(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ProbeSettings> {
@@ -188,15 +188,17 @@ fn timing(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Timing {
 }
 
 fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Option<HttpProbe> {
-    let mut path = "/".to_owned();
-    reader.set(fields, "path", &mut path, http_path);
+    let mut path = HttpPath::root();
+    reader.set(fields, "path", &mut path, |text| {
+        HttpPath::parse(text).map_err(wrong_request)
+    });
     let is_secure = secure.is_some();
     let mut probe = http_probe(path, secure);
-    let methods = word(&[("GET", "GET"), ("HEAD", "HEAD"), ("OPTIONS", "OPTIONS")]);
-    let mut method = "GET";
-    reader.set(fields, "method", &mut method, methods);
-    method.clone_into(&mut probe.method);
-    reader.set_some(fields, "host", &mut probe.host, host);
+    let methods = word(&HttpMethod::WORDS);
+    reader.set(fields, "method", &mut probe.request.method, methods);
+    reader.set_some(fields, "host", &mut probe.request.host, |text| {
+        HttpHost::parse(text).map_err(wrong_request)
+    });
     if let Some(expect) = reader.list(fields, "expect", statuses) {
         probe.expect = expect.into_iter().map(|(_, it)| it).collect();
     }
@@ -204,7 +206,7 @@ fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Op
         reader.fault(fields.at, fields.path("expect"), "is empty", "like 200-399");
     }
     reader.set_some(fields, "body", &mut probe.body, |text| Ok(text.to_owned()));
-    if let (Some(node), "HEAD") = (fields.get("body"), method) {
+    if let (Some(node), HttpMethod::Head) = (fields.get("body"), probe.request.method) {
         let what = "a HEAD request has no body";
         reader.fault(node.at, fields.path("body"), what, "use method: GET");
     }
@@ -271,11 +273,9 @@ fn mysql(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<MysqlProbe> {
         (None, Some(node)) => reader.secret_file(node, &fields.path("password_file")),
         (None, None) => Some(Secret::new("")),
     };
-    let user = match fields.get("user") {
-        Some(node) => Some(reader.text(node, &fields.path("user"))?),
-        None => None,
-    };
-    if user.is_none()
+    let mut user = None;
+    reader.set_some(fields, "user", &mut user, mysql_user);
+    if !fields.has("user")
         && let Some(key) = fields.first_of(&["password", "password_file"])
     {
         reader.faults.push(Fault {
@@ -300,6 +300,14 @@ fn mysql(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<MysqlProbe> {
         login: user.map(|user| MysqlLogin { user, password }),
         tls,
     })
+}
+
+/// A NUL byte ends it where it is sent.
+fn mysql_user(text: &str) -> Parsed<String> {
+    if text.contains('\0') {
+        return wrong("the name of a MySQL user has no NUL byte", "leave it out");
+    }
+    Ok(text.to_owned())
 }
 
 fn send_expect(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind> {
@@ -336,6 +344,11 @@ fn exec(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind> {
     };
     if words.is_empty() {
         reader.fault(node.at, fields.path("command"), "is empty", hint);
+        return None;
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        let what = "the kernel takes no NUL byte in a command";
+        reader.fault(node.at, fields.path("command"), what, hint);
         return None;
     }
     Some(ProbeKind::Exec(words))

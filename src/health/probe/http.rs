@@ -60,13 +60,14 @@ impl Http {
     }
 
     fn request(&self, target: &Target) -> Result<Request<Empty<Bytes>>, Stop> {
-        let host = match &self.settings.host {
-            Some(host) => host.clone(),
+        let wanted = &self.settings.request;
+        let host = match &wanted.host {
+            Some(host) => host.to_string(),
             None => default_host(target, self.tls.is_some()),
         };
         Request::builder()
-            .method(self.settings.method.as_str())
-            .uri(self.settings.path.as_str())
+            .method(wanted.method)
+            .uri(wanted.path.to_http())
             .header(header::HOST, host)
             .header(header::USER_AGENT, USER_AGENT)
             .header(header::ACCEPT, "*/*")
@@ -142,14 +143,16 @@ mod tests {
     use super::super::kit::{self, reason};
     use super::super::{FailureReason, Probe};
     use super::*;
-    use crate::health::{ProbeKind, Tls};
+    use crate::health::{HttpMethod, HttpPath, HttpRequest, ProbeKind, Tls};
     use crate::types::{Endpoint, ProxyVersion};
 
     fn settings() -> HttpProbe {
         HttpProbe {
-            method: "GET".into(),
-            path: "/healthz?a=b".into(),
-            host: None,
+            request: HttpRequest {
+                method: HttpMethod::Get,
+                path: HttpPath::parse("/healthz?a=b").unwrap(),
+                host: None,
+            },
             expect: vec![(200, 299), (301, 301)],
             body: None,
             drain_on_404: false,
