@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use tandem::config::{Change, Config, LoadError, Process, changes};
+use tandem::config::{Change, Config, LoadError, Process, Surroundings, changes};
 use tandem::pool::Protocol;
 
 #[path = "golden/machine.rs"]
@@ -37,7 +37,7 @@ fn golden(folder: &str) -> Vec<(PathBuf, String)> {
 fn parse(path: &Path, text: &str) -> Result<Config, String> {
     let name = path.file_name().unwrap().to_str().unwrap();
     let around = Machine;
-    Config::parse(text, name, &around).map_err(|problems| format!("{problems}\n"))
+    Config::parse(text, name, &around).map_err(|problems| format!("{}\n", problems.with_lines()))
 }
 
 /// Compares `actual` with the file beside `path`, or writes it.
@@ -104,6 +104,204 @@ fn secrets_are_shown_nowhere() {
         let shown = format!("{:?} {} {}", config, config.to_json(), config.to_yaml());
         assert!(!shown.contains("geheim"), "{}", path.display());
     }
+}
+
+/// Every place of `text` where a word stands: where it begins and ends.
+fn words(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let code = line.split(" #").next().unwrap();
+        let mut rest = 0;
+        while let Some(start) = code[rest..].find(|c: char| c.is_ascii_alphanumeric()) {
+            let start = rest + start;
+            let is_word = |c: char| c.is_ascii_alphanumeric() || "_-./%@".contains(c);
+            let length = code[start..].find(|c| !is_word(c));
+            let end = length.map_or(code.len(), |it| start + it);
+            found.push((at + start, at + end));
+            rest = end;
+        }
+        at += line.len();
+    }
+    found
+}
+
+#[test]
+fn no_message_for_everybody_repeats_what_the_file_says() {
+    // A password where something else belongs, and slips beside one.
+    let secrets = [
+        "hunter2-geheim",
+        "hunter2 geheim",
+        "\"hunter2 geheim",
+        "{ hunter2geheim",
+        "hunter2-geheim: x",
+        "*hunter2geheim",
+        "!hunter2geheim x",
+        "pasword hunter2geheim",
+        "password:hunter2geheim",
+        "900719925474099",
+        "hunter2:70001",
+        "10.98.76.54:hunter2",
+        "10.98.76.54/7",
+        "hunter2s",
+        "[hunter2::1",
+    ];
+    let leaks = ["hunter2", "geheim", "900719925474", "10.98.76.54"];
+    let mut refused = 0;
+    for (path, text) in golden("config-good") {
+        let config = parse(&path, &text).unwrap().to_json();
+        // A word that names something of the user's is no secret.
+        let sections = ["listeners", "pools"].map(|it| config[it].as_object().unwrap());
+        let mut names: Vec<&str> = Vec::new();
+        for section in sections {
+            names.extend(section.keys().map(String::as_str));
+            for it in section.values() {
+                names.extend(
+                    it["backends"]
+                        .as_object()
+                        .into_iter()
+                        .flat_map(|it| it.keys().map(String::as_str)),
+                );
+            }
+        }
+        let nodes = config["pair"]["nodes"].as_object();
+        names.extend(
+            nodes
+                .into_iter()
+                .flat_map(|it| it.keys().map(String::as_str)),
+        );
+        for (from, to) in words(&text) {
+            if names.contains(&&text[from..to]) && text[to..].starts_with(':') {
+                continue;
+            }
+            for secret in secrets {
+                let broken = format!("{}{secret}{}", &text[..from], &text[to..]);
+                let Err(problems) = Config::parse(&broken, "lb.yaml", &Machine) else {
+                    continue;
+                };
+                refused += 1;
+                let told = problems.to_string();
+                assert!(told.starts_with("lb.yaml:"), "{told}");
+                let leak = leaks.iter().find(|it| told.contains(**it));
+                assert_eq!(leak, None, "{secret} for {:?}:\n{told}", &text[from..to]);
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused} broken files were refused");
+}
+
+/// A machine whose environment has a secret by every name, and whose files do.
+struct Leaky(&'static str);
+
+impl Surroundings for Leaky {
+    fn env(&self, name: &str) -> Option<String> {
+        name.starts_with("PW").then(|| self.0.to_owned())
+    }
+    fn read_file(&self, _: &Path) -> std::io::Result<String> {
+        Ok(format!("{}{}\n", self.0, self.0.repeat(4)))
+    }
+    fn is_open_to_all(&self, _: &Path) -> bool {
+        false
+    }
+    fn folder(&self) -> &Path {
+        Path::new("/etc/tandem")
+    }
+    fn node(&self) -> Option<String> {
+        None
+    }
+    fn host_name(&self) -> String {
+        "lb2".to_owned()
+    }
+    fn has_address(&self, _: std::net::IpAddr) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_the_environment_gave_is_shown_by_its_name_in_every_key() {
+    const SECRET: &str = "hunter2-geheim";
+    let mut checked = 0;
+    for (path, text) in golden("config-good") {
+        for (from, to) in words(&text) {
+            for (before, after) in [("", ""), ("x-", ""), ("", "-x"), ("/", "/x")] {
+                let planted = format!("\"{before}${{PW}}{after}\"");
+                let quoted = text[..from].ends_with(['"', '\'']);
+                let planted = if quoted {
+                    planted.trim_matches('"')
+                } else {
+                    &planted
+                };
+                let with = format!("{}{planted}{}", &text[..from], &text[to..]);
+                let (shown, again) = match Config::parse(&with, "lb.yaml", &Leaky(SECRET)) {
+                    Ok(config) => {
+                        let yaml = config.to_yaml();
+                        let again = Config::parse(&yaml, "lb.yaml", &Leaky(SECRET));
+                        let again =
+                            again.unwrap_or_else(|it| panic!("{}\n{yaml}", it.with_lines()));
+                        let old = parse(&path, &text).unwrap();
+                        let changes: String = changes(&old, &config)
+                            .iter()
+                            .map(Change::to_string)
+                            .collect();
+                        assert_eq!(again.to_json(), config.to_json(), "{yaml}");
+                        (format!("{}{yaml}{changes}", config.to_json()), true)
+                    }
+                    Err(problems) => (format!("{}{problems}", problems.with_lines()), false),
+                };
+                checked += usize::from(again);
+                assert!(
+                    !shown.contains("hunter2"),
+                    "{}: {with}\n{shown}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(
+        checked > 60,
+        "{checked} files were accepted with a secret in them"
+    );
+}
+
+#[test]
+fn a_redis_password_in_send_is_not_published() {
+    for secret in ["hunter2", "abc", "with \"quotes\" and \\"] {
+        // Leaky wants a text that lives for ever.
+        let secret: &'static str = Box::leak(secret.to_owned().into_boxed_str());
+        let text = "listeners: { r: { bind: ':6379', pool: r } }\n\
+                    pools: { r: { backends: ['10.0.0.1:6379'], probe: { type: send_expect, \
+                    send: \"AUTH ${PW_REDIS}\\r\\n\", expect: +OK } } }\n";
+        let config = Config::parse(text, "lb.yaml", &Leaky(secret)).unwrap();
+        assert_eq!(
+            config.to_json()["pools"]["r"]["probe"]["send"],
+            "AUTH ${PW_REDIS}\r\n"
+        );
+        let said = format!("-ERR invalid password '{secret}'");
+        assert_eq!(
+            config.taint.clean(&said).contains(secret),
+            secret == "abc",
+            "a secret of three characters is found everywhere"
+        );
+    }
+}
+
+#[test]
+fn an_alias_of_a_number_keeps_its_text() {
+    let text = "listeners: { web: { bind: ':80', pool: web } }\n\
+                x-shared: { body: &x 007, off: &off off, pw: &pw 0x10 }\n\
+                pools:\n  web:\n    backends: ['10.0.0.1:80']\n    keepalive: *off\n\
+                \x20   probe: { type: http, body: *x }\n\
+                \x20 db:\n    backends: ['10.0.0.1:3306']\n\
+                \x20   probe: { type: mysql, user: *x, password: *pw }\n";
+    let config = parse(Path::new("lb.yaml"), text).unwrap_or_else(|it| panic!("{it}"));
+    let json = config.to_json();
+    assert_eq!(json["pools"]["web"]["probe"]["body"], "007");
+    assert_eq!(json["pools"]["web"]["keepalive"], "off");
+    assert_eq!(json["pools"]["db"]["probe"]["user"], "007");
+    // The password, too, is what was typed.
+    let plain = text.replace("*pw", "\"0x10\"");
+    let plain = parse(Path::new("lb.yaml"), &plain).unwrap();
+    assert!(changes(&config, &plain).is_empty());
 }
 
 #[test]
@@ -193,7 +391,8 @@ fn a_password_file_that_everybody_may_read_is_refused() {
     };
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let problems = Config::parse(text, "lb.yaml", &around).unwrap_err();
-    assert!(problems.to_string().contains("chmod"), "{problems}");
+    let told = problems.with_lines();
+    assert!(told.contains("chmod"), "{told}");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(Config::parse(text, "lb.yaml", &around).is_ok());
 }

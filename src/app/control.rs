@@ -412,6 +412,7 @@ impl Control {
             }
             Ok(said)
         });
+        let result = result.map_err(|why| self.world.sink.clean(&why));
         if !reload.dry_run {
             self.say_reload(&result);
         }
@@ -444,6 +445,7 @@ impl Control {
         old: &Loaded,
     ) -> Result<(), String> {
         self.addresses = addresses;
+        self.world.sink.guard(&config.taint);
         self.apply(&config).map_err(|error| error.to_string())?;
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);

@@ -35,7 +35,8 @@ const REJECTIONS: [Reason; 7] = [
 pub(super) fn status(world: &World) -> Status {
     let snapshot = world.snapshot.load();
     let loaded = world.loaded.load();
-    let admin = &loaded.config.admin;
+    let socket = loaded.config.admin.socket.as_ref();
+    let socket = socket.map(|it| it.display().to_string());
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: world.started.as_secs(),
@@ -52,7 +53,7 @@ pub(super) fn status(world: &World) -> Status {
         },
         admin: AdminStatus {
             bind: world.admin_bind.get().copied(),
-            socket: admin.socket.as_ref().map(|it| it.display().to_string()),
+            socket: socket.map(|it| world.sink.clean(&it)),
         },
         pair: world.twin.get().and_then(Twin::status),
         listeners: snapshot
@@ -120,7 +121,7 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
     let last = probes.get(&backend.id).and_then(|cells| cells.last());
     let probe = |last: LastProbe| ProbeStatus {
         outcome: last.outcome.to_owned(),
-        detail: last.detail,
+        detail: last.detail.map(|it| world.sink.clean(&it)),
         duration_ms: last.took.as_secs_f64() * 1000.0,
         age_seconds: now.since(last.at).as_secs_f64(),
     };

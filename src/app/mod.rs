@@ -78,6 +78,7 @@ pub async fn serve(
     sink: Sink,
     signals: &mut Signals,
 ) -> Result<(), StartError> {
+    sink.guard(&config.taint);
     let seed = Seed::random();
     let mut addresses = Addresses::default();
     tokio::select! {

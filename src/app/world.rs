@@ -72,8 +72,9 @@ pub(super) struct Loaded {
 
 impl Loaded {
     pub(super) fn new(config: Config, source: Source) -> Self {
-        let mut json = config.to_json();
-        let hash = format!("{:016x}", hash_of(&json));
+        let hash = format!("{:016x}", hash_of(&config.to_json()));
+        // The same `${NAME}` may be another value on another node.
+        let mut json = config.to_compare();
         // What differs by design: who a node is, and where that makes it bind.
         if let Some(pair) = json.get_mut("pair") {
             pair["me"] = serde_json::Value::Null;

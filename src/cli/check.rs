@@ -12,7 +12,7 @@ pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
     let config = match file.load() {
         Ok(config) => config,
         Err(error) => {
-            complain(&error.to_string());
+            complain(&error.with_lines());
             return Exit::Usage;
         }
     };
@@ -48,6 +48,8 @@ fn check_online(config: &Config) -> Exit {
                 pool.pool.sources_of(backend),
                 pool.pool.send_proxy,
             );
+            // A server may repeat what it was sent.
+            let result = result.map_err(|why| config.taint.clean(&why));
             let line = describe(&address, &result);
             failed += u32::from(result.is_err());
             let _infallible = writeln!(text, "{}/{} {line}", pool.pool.name, backend.name);

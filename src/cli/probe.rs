@@ -10,7 +10,7 @@ use crate::health::{
     HttpMethod, HttpPath, HttpProbe, HttpRequest, MysqlLogin, MysqlProbe, Outcome, Probe,
     ProbeKind, ProbeSettings, Target, Timing, Tls,
 };
-use crate::types::{Address, Endpoint, Name, ProxyVersion, Secret, Sources, plain_socket};
+use crate::types::{Address, Endpoint, Name, ProxyVersion, Secret, Sources, Taint, plain_socket};
 
 pub(super) fn probe(args: &ProbeArgs) -> Exit {
     let address = match Address::parse(&args.address) {
@@ -43,6 +43,13 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
         &Sources::default(),
         None,
     );
+    let mut taint = Taint::default();
+    if let ProbeKind::Mysql(probe) = &settings.kind
+        && let Some(login) = &probe.login
+    {
+        taint.hide(login.password.expose(), "***");
+    }
+    let result = result.map_err(|why| taint.clean(&why));
     out(&format!("{}\n", describe(&args.address, &result)));
     if result.is_ok() {
         Exit::Ok

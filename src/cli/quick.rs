@@ -18,7 +18,8 @@ pub(super) fn quick(args: &QuickArgs) -> Exit {
     match Config::parse(&text, file, &here) {
         Ok(config) => run::serve(config, Source::nowhere(file)),
         Err(problems) => {
-            complain(&problems.to_string());
+            // The file is what was typed.
+            complain(&problems.with_lines());
             Exit::Usage
         }
     }

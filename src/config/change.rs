@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{Config, print};
+use super::{Config, PairConfig, print};
 use crate::health::{ProbeKind, ProbeSettings};
 
 /// One difference.
@@ -104,6 +104,16 @@ fn secrets(old: &Config, new: &Config, changes: &mut Vec<Change>) {
     if old.admin.token.is_some() && new.admin.token.is_some() && old.admin.token != new.admin.token
     {
         changes.push(change("admin.token", None, None));
+    }
+    if let (Some(old), Some(new)) = (&old.pair, &new.pair) {
+        if old.pair.secret != new.pair.secret {
+            changes.push(change("pair.secret", None, None));
+        }
+        let key = |it: &PairConfig| Some(it.register.as_ref()?.key.as_ref()?.secret.clone());
+        let (was, is) = (key(old), key(new));
+        if was.is_some() && is.is_some() && was != is {
+            changes.push(change("pair.dns.rfc2136.secret", None, None));
+        }
     }
     for pool in &new.pools {
         let mut before = old.pools.iter();

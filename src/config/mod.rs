@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+mod given;
 mod node;
 mod print;
 mod problem;
@@ -22,11 +23,13 @@ use crate::health::ProbeSettings;
 use crate::pair::{Mode, PairSettings};
 use crate::pool::{ListenerSettings, PoolSettings};
 use crate::proxy::Limits;
+use crate::types::Taint;
 
 pub use change::{Change, changes};
 pub use problem::{Problem, Problems};
 pub use surroundings::{Process, Surroundings};
 
+use given::Given;
 use node::Node;
 use problem::Fault;
 use reader::Reader;
@@ -48,6 +51,10 @@ pub struct Config {
     pub admin: AdminSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// What must never be shown: what the environment gave, and secrets.
+    pub taint: Taint,
+    /// What the environment gave to which setting.
+    given: Given,
 }
 
 /// The pair and its ways of publishing.
@@ -95,6 +102,18 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The whole story, with the lines of the file that are meant: for the
+    /// terminal of who may read the file. `Display` leaves out what the file
+    /// says, for a password may stand beside a mistake.
+    pub fn with_lines(&self) -> String {
+        match self {
+            Self::Problems(problems) => problems.with_lines(),
+            Self::Read { .. } => self.to_string(),
+        }
+    }
+}
+
 impl Config {
     /// Reads the file at `path`, as the node `node` of its pair, or as the one
     /// that this machine seems to be.
@@ -136,10 +155,17 @@ impl Config {
                 None
             }
         };
-        config.ok_or_else(|| Problems::new(file, text, reader.faults))
+        config.ok_or_else(|| Problems::new(file, text, root.as_ref().ok(), reader))
     }
 
-    /// Every setting, defaults included, secrets masked.
+    /// Every setting as it came out, with what the environment gave and
+    /// secrets masked: to be compared with a twin's, and not to be shown.
+    pub fn to_compare(&self) -> serde_json::Value {
+        print::all(self)
+    }
+
+    /// Every setting, defaults included, secrets masked, and what the
+    /// environment gave by its name.
     pub fn to_json(&self) -> serde_json::Value {
         print::json(self)
     }
@@ -147,6 +173,6 @@ impl Config {
     /// The same as an lb.yaml.
     pub fn to_yaml(&self) -> String {
         // It fails on what YAML cannot say; JSON has nothing of that kind.
-        serde_yaml::to_string(&print::escaped(self.to_json())).unwrap_or_default()
+        serde_yaml::to_string(&print::as_file(self)).unwrap_or_default()
     }
 }

@@ -17,7 +17,20 @@ use crate::types::{Endpoint, Name, Sources};
 /// What stands in the place of a secret.
 const MASK: &str = "****************";
 
+/// As people and scripts see it.
 pub(super) fn json(config: &Config) -> Value {
+    config.given.mask(all(config), str::to_owned)
+}
+
+/// The same with every `${` that is not the environment's written so that it
+/// stays one.
+pub(super) fn as_file(config: &Config) -> Value {
+    let plain = |text: &str| text.replace("${", "$${");
+    config.given.mask(all(config), plain)
+}
+
+/// Every setting with what the environment gave.
+pub(super) fn all(config: &Config) -> Value {
     let auto = |value: Option<u64>| value.map_or_else(|| json!("auto"), |it| json!(it));
     let listeners = config.listeners.iter();
     let listeners: Map<String, Value> = listeners
@@ -59,19 +72,6 @@ pub(super) fn json(config: &Config) -> Value {
     });
     set_some(&mut out, "pair", config.pair.as_ref().map(pair));
     out
-}
-
-/// The same with every `${` written so that it stays one.
-pub(super) fn escaped(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(text.replace("${", "$${")),
-        Value::Array(items) => items.into_iter().map(escaped).collect(),
-        Value::Object(map) => {
-            let entries = map.into_iter();
-            Value::Object(entries.map(|(key, it)| (key, escaped(it))).collect())
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value,
-    }
 }
 
 fn or_off(value: Option<String>) -> Value {

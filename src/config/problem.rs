@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::node::Place;
+use super::node::{Node, Place, Value};
+use super::reader::Reader;
 
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Problem {
     length: usize,
     /// The line itself.
     source: String,
+    /// What everybody may know of it: nothing that the file says.
+    public: String,
 }
 
 /// Everything that is wrong with a file, in its order.
@@ -33,19 +36,24 @@ pub struct Problems {
 impl std::error::Error for Problems {}
 
 impl Problems {
-    pub(super) fn new(file: &str, text: &str, mut found: Vec<Fault>) -> Self {
+    /// What `reader` has found wrong in the file `file` with this text, which
+    /// is the tree `root`, if it is one.
+    pub(super) fn new(file: &str, text: &str, root: Option<&Node>, reader: Reader<'_>) -> Self {
+        let mut found = reader.faults;
         found.sort_by_key(|it| (it.at.line, it.at.column));
+        let shown = |text: &str| one_line(&reader.taint.clean(text));
         let all = found.into_iter().map(|fault| {
             let line = fault.at.line.checked_sub(1);
             let source = line.and_then(|line| lines(text).nth(line));
             Problem {
                 line: fault.at.line,
                 column: fault.at.column,
-                path: one_line(&fault.path),
-                what: one_line(&fault.what),
-                hint: fault.hint.as_deref().map(one_line),
+                path: shown(&fault.path),
+                what: shown(&fault.what),
+                hint: fault.hint.as_deref().map(shown),
                 length: fault.at.length,
                 source: source.unwrap_or_default().to_owned(),
+                public: shown(&public(&fault, root, &reader.strange)),
             }
         });
         Self {
@@ -98,23 +106,119 @@ pub(super) struct Fault {
     pub(super) hint: Option<String>,
 }
 
+/// Where something is wrong and what, without a word of what the file says
+/// there: whoever reaches the admin port or the log may read it.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.all {
-            problem.show(&self.file, f)?;
+            let (line, column) = (problem.line.max(1), problem.column.max(1));
+            writeln!(f, "{}:{line}:{column}: {}", self.file, problem.public)?;
         }
+        write!(f, "{}; `tandem check` shows the lines", self.count())
+    }
+}
+
+impl Problems {
+    /// The whole story, with the lines of the file that are meant.
+    pub fn with_lines(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.all {
+            // Writing to a string cannot fail.
+            let _infallible = problem.show(&self.file, &mut text);
+        }
+        text + &self.count()
+    }
+
+    fn count(&self) -> String {
         match self.all.len() {
-            1 => f.write_str("1 problem"),
-            n => write!(f, "{n} problems"),
+            1 => "1 problem".to_owned(),
+            n => format!("{n} problems"),
         }
     }
+}
+
+/// What stands in the place of what the file says.
+const MASK: &str = "***";
+/// Shorter texts of the file may be words of ours.
+const SHORTEST: usize = 4;
+
+/// What everybody may know of `fault`.
+fn public(fault: &Fault, root: Option<&Node>, strange: &[String]) -> String {
+    let Some(root) = root else {
+        // The parser says what it stumbled over.
+        return "is not valid YAML".to_owned();
+    };
+    // Messages quote what the file says.
+    let mut what = without_quoted(&fault.what);
+    // And a few say it without quotes, as a value to write.
+    let mut beside = Vec::new();
+    collect(root, fault.at.line, &mut beside);
+    beside.sort_by_key(|it| std::cmp::Reverse(it.len()));
+    for text in beside.iter().filter(|it| it.len() >= SHORTEST) {
+        what = what.replace(text, MASK);
+    }
+    if fault.path.is_empty() {
+        return what;
+    }
+    let mut path = fault.path.clone();
+    for key in strange.iter().filter(|it| !it.is_empty()) {
+        path = without_segment(&path, key);
+    }
+    format!("{path}: {what}")
+}
+
+/// The texts that stand in `line`.
+fn collect<'n>(node: &'n Node, line: usize, found: &mut Vec<&'n str>) {
+    match &node.value {
+        Value::Text(text) if node.at.line == line => found.push(text),
+        Value::Null | Value::Text(_) => {}
+        Value::List(items) => items.iter().for_each(|it| collect(it, line, found)),
+        Value::Map(entries) => entries.iter().for_each(|(_, it)| collect(it, line, found)),
+    }
+}
+
+/// `what` with everything in quotes masked, as `{:?}` writes it.
+fn without_quoted(what: &str) -> String {
+    let mut out = String::new();
+    let mut chars = what.chars();
+    while let Some(c) = chars.next() {
+        if c != '"' {
+            out.push(c);
+            continue;
+        }
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => break,
+                // Whatever is escaped does not end it.
+                '\\' => drop(chars.next()),
+                _ => {}
+            }
+        }
+        out.push_str(MASK);
+    }
+    out
+}
+
+/// `path` with `key` masked wherever it is a whole part of it.
+fn without_segment(path: &str, key: &str) -> String {
+    let mut out = String::new();
+    let mut rest = path;
+    while let Some(at) = rest.find(key) {
+        let (before, after) = (&rest[..at], &rest[at + key.len()..]);
+        let begins = before.is_empty() && out.is_empty() || before.ends_with('.');
+        let ends = after.is_empty() || after.starts_with(['.', '[']);
+        out.push_str(before);
+        out.push_str(if begins && ends { MASK } else { key });
+        rest = after;
+    }
+    out + rest
 }
 
 /// Longer lines are cut around the place that is meant.
 const MOST_COLUMNS: usize = 120;
 
 impl Problem {
-    fn show(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn show(&self, file: &str, f: &mut impl fmt::Write) -> fmt::Result {
         let (line, column) = (self.line.max(1), self.column.max(1));
         write!(f, "{file}:{line}:{column}: ")?;
         if !self.path.is_empty() {
@@ -144,7 +248,10 @@ impl Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::config::Process;
 
     #[test]
     fn a_quoted_value_stays_in_its_line() {
@@ -154,7 +261,13 @@ mod tests {
             what: "wrong: x\nlb.yaml:1:1: ü".to_owned(),
             hint: Some("not\r\nthat".to_owned()),
         };
-        let shown = Problems::new("lb.yaml", "", vec![fault]).to_string();
+        let here = Process {
+            folder: PathBuf::new(),
+            node: None,
+        };
+        let mut reader = Reader::new(&here);
+        reader.faults.push(fault);
+        let shown = Problems::new("lb.yaml", "", None, reader).with_lines();
         let lines: Vec<_> = shown.lines().collect();
         let expected = [
             r"lb.yaml:1:1: pools.a\u{1b}[2J: wrong: x\nlb.yaml:1:1: ü",

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use super::given::Given;
 use super::node::{Key, Node, Place, Value};
 use super::problem::Fault;
 use super::scalar::{Parsed, Wrong, nearest};
 use super::surroundings::Surroundings;
-use crate::types::{Name, Secret};
+use crate::types::{Name, Secret, Taint};
 
 /// Words of other balancers, and ours.
 const SYNONYMS: [(&str, &str); 17] = [
@@ -29,9 +30,33 @@ const SYNONYMS: [(&str, &str); 17] = [
     ("upstreams", "pools"),
 ];
 
+/// What stands in the place of a secret in a message.
+const HIDDEN: &str = "***";
+
 pub(super) struct Reader<'a> {
     around: &'a dyn Surroundings,
     pub(super) faults: Vec<Fault>,
+    /// Settings that the environment gave something to.
+    pub(super) given: Given,
+    /// What nobody is to see.
+    pub(super) taint: Taint,
+    /// Keys that are not ours: they may be anything, a password too.
+    pub(super) strange: Vec<String>,
+}
+
+/// The text of a setting.
+struct Text {
+    value: String,
+    /// As it stands in the file, if the environment gave something to it.
+    shown: Option<String>,
+}
+
+/// A text with `${NAME}` replaced.
+#[derive(Default)]
+struct Replaced {
+    value: String,
+    /// What the environment gave, and how the file refers to it.
+    parts: Vec<(Secret, String)>,
 }
 
 /// A map of the file whose keys are known to be right.
@@ -84,6 +109,9 @@ impl<'a> Reader<'a> {
         Self {
             around,
             faults: Vec::new(),
+            given: Given::default(),
+            taint: Taint::default(),
+            strange: Vec::new(),
         }
     }
 
@@ -164,7 +192,12 @@ impl<'a> Reader<'a> {
         known: &[&str],
     ) -> Option<Fields<'n>> {
         let mut fields = self.map(node, path)?;
+        // Whatever begins so at the top holds what the file shares by anchors.
+        let is_shared = |key: &Key| path.is_empty() && key.name.starts_with("x-");
         fields.entries.retain(|(key, _)| {
+            if is_shared(key) {
+                return false;
+            }
             let is_known = known.contains(&key.name.as_str());
             if !is_known {
                 self.unknown(key, path, known);
@@ -187,6 +220,7 @@ impl<'a> Reader<'a> {
         } else {
             format!("known here: {}", known.join(", "))
         };
+        self.strange.push(key.name.clone());
         self.faults.push(Fault {
             at: key.at,
             path: join(path, name),
@@ -197,9 +231,37 @@ impl<'a> Reader<'a> {
 
     /// A scalar, with `${NAME}` replaced.
     pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
+        Some(self.read_text(node, path)?.value)
+    }
+
+    /// The same for a text that nobody is to see.
+    pub(super) fn secret(&mut self, node: &Node, path: &str) -> Option<Secret> {
+        let text = self.replaced(node, path)?.value;
+        self.taint.hide(&text, HIDDEN);
+        Some(Secret::new(text))
+    }
+
+    fn read_text(&mut self, node: &Node, path: &str) -> Option<Text> {
+        let Replaced { value, parts } = self.replaced(node, path)?;
+        let shown = match &node.value {
+            Value::Text(source) if !parts.is_empty() => Some(source.clone()),
+            Value::Text(_) | Value::Null | Value::List(_) | Value::Map(_) => None,
+        };
+        if let Some(shown) = &shown {
+            self.given.note(path, &value, shown, parts);
+        }
+        Some(Text { value, shown })
+    }
+
+    fn replaced(&mut self, node: &Node, path: &str) -> Option<Replaced> {
         match &node.value {
             Value::Text(text) => match self.substitute(text) {
-                Ok(text) => Some(text),
+                Ok(replaced) => {
+                    for (value, name) in &replaced.parts {
+                        self.taint.hide(value.expose(), name);
+                    }
+                    Some(replaced)
+                }
                 Err(wrong) => {
                     self.wrong(node.at, path, wrong);
                     None
@@ -216,8 +278,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn substitute(&self, text: &str) -> Parsed<String> {
-        let mut out = String::with_capacity(text.len());
+    fn substitute(&self, text: &str) -> Parsed<Replaced> {
+        let mut replaced = Replaced::default();
+        let out = &mut replaced.value;
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let before = &rest[..at];
@@ -237,7 +300,11 @@ impl<'a> Reader<'a> {
             let name = &rest[..end];
             rest = &rest[end + 1..];
             match self.around.env(name) {
-                Some(value) => out.push_str(&value),
+                Some(value) => {
+                    out.push_str(&value);
+                    let name = format!("${{{name}}}");
+                    replaced.parts.push((Secret::new(value), name));
+                }
                 None => {
                     return Err(Wrong {
                         what: format!("the environment has no {name:?}"),
@@ -247,7 +314,7 @@ impl<'a> Reader<'a> {
             }
         }
         out.push_str(rest);
-        Ok(out)
+        Ok(replaced)
     }
 
     /// One value.
@@ -257,10 +324,19 @@ impl<'a> Reader<'a> {
         path: &str,
         parse: impl Fn(&str) -> Parsed<T>,
     ) -> Option<T> {
-        let text = self.text(node, path)?;
-        match parse(&text) {
-            Ok(value) => Some(value),
-            Err(wrong) => {
+        let text = self.read_text(node, path)?;
+        match (parse(&text.value), text.shown) {
+            (Ok(value), _) => Some(value),
+            (Err(wrong), None) => {
+                self.wrong(node.at, path, wrong);
+                None
+            }
+            // What is wrong is told of `${NAME}`, never of what it stands for.
+            (Err(_), Some(shown)) => {
+                let wrong = parse(&shown).err().unwrap_or_else(|| Wrong {
+                    what: format!("what {shown:?} stands for does not fit here"),
+                    hint: None,
+                });
                 self.wrong(node.at, path, wrong);
                 None
             }
@@ -322,6 +398,7 @@ impl<'a> Reader<'a> {
             Ok(name) => Some(name),
             Err(error) => {
                 let what = format!("{:?} is not a name: {error}", key.name);
+                self.strange.push(key.name.clone());
                 self.fault(key.at, path, what, None);
                 None
             }
@@ -354,6 +431,7 @@ impl<'a> Reader<'a> {
             self.fault(node.at, path, what, "chmod o= the file");
             return None;
         }
+        self.taint.hide(text, HIDDEN);
         Some(Secret::new(text))
     }
 }

@@ -105,7 +105,7 @@ pub(super) fn number(least: u64, most: u64) -> impl Fn(&str) -> Parsed<u64> {
         match text.parse::<u64>() {
             Ok(number) if is_plain && (least..=most).contains(&number) => Ok(number),
             Ok(_) | Err(_) if is_plain => wrong(
-                format!("{text} is out of range"),
+                format!("{text:?} is out of range"),
                 format!("a number from {least} to {most}"),
             ),
             Ok(_) | Err(_) => wrong(

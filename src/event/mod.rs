@@ -151,6 +151,33 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What somebody else may have said: an error, a server's answer, a
+    /// setting. All else is names, addresses and words of ours.
+    fn free_text(&mut self) -> Option<&mut String> {
+        match self {
+            Self::AdminTrouble { what }
+            | Self::Change { what }
+            | Self::Limited { what }
+            | Self::Trouble { what } => Some(what),
+            Self::Backend { why, .. } | Self::ReloadFailed { why } | Self::Resolve { why, .. } => {
+                Some(why)
+            }
+            Self::Blind { fault, .. } => fault.as_mut().map(|(_, why)| why),
+            Self::Connection(_)
+            | Self::Listening { .. }
+            | Self::Pair { .. }
+            | Self::Twin { .. }
+            | Self::Pool { .. }
+            | Self::Reloaded { .. }
+            | Self::Shed { .. }
+            | Self::Started { .. }
+            | Self::Stopping { .. }
+            | Self::Stopped { .. } => None,
+        }
+    }
+}
+
 /// The story of a finished connection.
 #[derive(Clone, Debug)]
 pub struct Connection {

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::recent::Recent;
 use super::{Event, LogFormat, line};
 use crate::clock;
+use crate::types::Taint;
 
 /// Lines that may wait for a slow log: a second of a busy node.
 const CAPACITY: usize = 65_536;
@@ -22,6 +25,16 @@ pub struct Sink {
     sender: SyncSender<(Duration, Event)>,
     dropped: Arc<AtomicU64>,
     recent: Arc<Recent>,
+    /// What no line may show.
+    taint: Arc<ArcSwap<Guarded>>,
+}
+
+/// What must not be shown by the configuration in force, and by the one
+/// before it: its probes may end a moment later.
+#[derive(Debug, Default)]
+struct Guarded {
+    newest: Taint,
+    both: Taint,
 }
 
 /// The thread that writes the log.
@@ -57,6 +70,7 @@ impl Sink {
             sender,
             dropped: Arc::default(),
             recent: Arc::default(),
+            taint: Arc::default(),
         };
         (sink, receiver)
     }
@@ -67,12 +81,28 @@ impl Sink {
     }
 
     /// Says `event`, or counts it as dropped.
-    pub fn say(&self, event: Event) {
+    pub fn say(&self, mut event: Event) {
+        if let Some(text) = event.free_text() {
+            *text = self.clean(text);
+        }
         let wall = clock::wall();
         self.recent.note(wall, &event);
         if self.sender.try_send((wall, event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// From now on nothing is said that `taint` hides.
+    pub fn guard(&self, taint: &Taint) {
+        let mut both = self.taint.load().newest.clone();
+        both.join(taint);
+        let newest = taint.clone();
+        self.taint.store(Arc::new(Guarded { newest, both }));
+    }
+
+    /// `text` without what must not be shown.
+    pub fn clean(&self, text: &str) -> String {
+        self.taint.load().both.clean(text)
     }
 
     /// The last events but connections', those after number `after`, oldest

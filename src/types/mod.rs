@@ -12,6 +12,7 @@ mod proxy_version;
 mod reason;
 mod secret;
 mod sources;
+mod taint;
 mod unix;
 mod weight;
 
@@ -27,5 +28,6 @@ pub use proxy_version::ProxyVersion;
 pub use reason::{ConnectFailure, Reason};
 pub use secret::Secret;
 pub use sources::Sources;
+pub use taint::Taint;
 pub use unix::{UnixAccess, UnixPath, UnixPathError};
 pub use weight::{Weight, WeightError};

@@ -262,7 +262,12 @@ fn a_broken_file_leaves_the_old_one_in_force() {
 
     let done = tandem.command(&["reload"]);
     assert_eq!(done.status.code(), Some(1), "{}", said(&done));
-    assert!(said(&done).contains("wbe"), "{}", said(&done));
+    let told = said(&done);
+    assert!(told.contains("lb.yaml:") && told.contains("pool"), "{told}");
+    assert!(
+        !told.contains("wbe"),
+        "what the file says stays there: {told}"
+    );
     assert!(ok() < 0.5, "the metric says so");
     wait_until("the log says so", SOON, || {
         !tandem.events("reload_failed").is_empty()

@@ -23,6 +23,7 @@ mod mysql;
 mod mysql_accounts;
 mod proxy_protocol;
 mod reloads;
+mod secrets;
 mod stopping;
 mod streams;
 mod unit;

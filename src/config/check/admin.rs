@@ -32,7 +32,7 @@ fn token(admin: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Secret> {
             reader.fault(node.at, path, what, "keep one of them");
             return None;
         }
-        (Some(node), None) => (node, Secret::new(reader.text(node, &path)?)),
+        (Some(node), None) => (node, reader.secret(node, &path)?),
         (None, Some(node)) => (node, reader.secret_file(node, &admin.path("token_file"))?),
         (None, None) => return None,
     };

@@ -14,6 +14,7 @@ mod unix;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::given::Given;
 use super::node::{Node, Value};
 use super::reader::{Fields, Reader};
 use super::scalar::{Parsed, duration, number, number32, word, wrong};
@@ -22,6 +23,7 @@ use crate::admin::AdminSettings;
 use crate::event::{LogFormat, LogSettings};
 use crate::pool::ListenerSettings;
 use crate::proxy::Limits;
+use crate::types::Taint;
 
 const SECTIONS: [&str; 6] = ["listeners", "pools", "pair", "process", "admin", "log"];
 
@@ -75,6 +77,14 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         pair,
         admin: admin.unwrap_or_else(AdminSettings::default),
         log: log(&fields, reader),
+        taint: Taint::default(),
+        given: Given::default(),
+    };
+    let config = Config {
+        // By now everything has been read.
+        taint: reader.taint.clone(),
+        given: reader.given.clone(),
+        ..config
     };
     reader.faults.is_empty().then_some(config)
 }
@@ -132,7 +142,7 @@ fn busy_poll(text: &str) -> Parsed<Duration> {
     };
     match number(1, 1000)(micros) {
         Ok(micros) => Ok(Duration::from_micros(micros)),
-        Err(_) => wrong(format!("{text} is out of range"), hint),
+        Err(_) => wrong(format!("{text:?} is out of range"), hint),
     }
 }
 

@@ -103,7 +103,7 @@ fn heartbeat(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Beat {
         if (Duration::from_millis(10)..=Duration::from_secs(1)).contains(&interval) {
             return Ok(interval);
         }
-        wrong(format!("{text} is out of range"), "from 10ms to 1s")
+        wrong(format!("{text:?} is out of range"), "from 10ms to 1s")
     };
     reader.set(&inner, "interval", &mut beat.timing.heartbeat, interval);
     let grace = &mut beat.timing.start_grace;
@@ -246,10 +246,10 @@ fn secret(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Secret> {
             reader.fault(node.at, fields.path("secret"), what, "keep one of them");
             return None;
         }
-        (Some(node), None) => (
-            node,
-            Secret::new(reader.text(node, &fields.path("secret"))?),
-        ),
+        (Some(node), None) => {
+            let path = fields.path("secret");
+            (node, reader.secret(node, &path)?)
+        }
         (None, Some(node)) => {
             let path = fields.path("secret_file");
             (node, reader.secret_file(node, &path)?)

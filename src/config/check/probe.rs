@@ -269,7 +269,7 @@ fn mysql(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<MysqlProbe> {
             reader.fault(node.at, fields.path("password"), what, "keep one of them");
             None
         }
-        (Some(node), None) => reader.text(node, &fields.path("password")).map(Secret::new),
+        (Some(node), None) => reader.secret(node, &fields.path("password")),
         (None, Some(node)) => reader.secret_file(node, &fields.path("password_file")),
         (None, None) => Some(Secret::new("")),
     };

@@ -11,7 +11,7 @@ use crate::dns::hook::HookSettings;
 use crate::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings, TsigKey};
 use crate::dns::{LONGEST_TTL, Node, SHORTEST_TTL, ServeSettings};
 use crate::pair::{Mode, PairNode};
-use crate::types::{Fqdn, Name, Secret};
+use crate::types::{Fqdn, Name};
 
 /// The ways of publishing.
 pub(super) struct Published {
@@ -125,7 +125,7 @@ fn ttl(text: &str) -> Parsed<Duration> {
         return Ok(ttl);
     }
     wrong(
-        format!("{text} is out of range"),
+        format!("{text:?} is out of range"),
         "whole seconds from 1s to 300s",
     )
 }
@@ -216,7 +216,7 @@ fn key(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<TsigKey> {
     ]);
     reader.set(fields, "algorithm", &mut algorithm, words);
     let secret = match (fields.get("secret"), fields.get("secret_file")) {
-        (Some(node), None) => Secret::new(reader.text(node, &fields.path("secret"))?),
+        (Some(node), None) => reader.secret(node, &fields.path("secret"))?,
         (None, Some(node)) => reader.secret_file(node, &fields.path("secret_file"))?,
         (Some(_), Some(_)) | (None, None) => {
             let what = "needs secret or secret_file, one of them";
