@@ -13,6 +13,7 @@ mod lease;
 mod leaving;
 mod packets;
 mod resolver;
+mod seats;
 #[path = "../register/kit/server.rs"]
 #[allow(dead_code, reason = "the register's own tests use the rest")]
 mod server;
