@@ -9,7 +9,7 @@ use super::scalar::show_duration;
 use super::{Config, PairConfig, PoolConfig};
 use crate::dns::rfc2136::Algorithm;
 use crate::event::LogFormat;
-use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls};
+use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls, TlsName, Verify};
 use crate::pair::{Failback, Mode, PairSettings};
 use crate::pool::{BackendSettings, ListenerSettings, OnDead, Plane, PoolSettings, ProxyVersion};
 use crate::types::{Endpoint, Name, Sources};
@@ -250,10 +250,23 @@ fn mysql(probe: &MysqlProbe) -> Value {
 }
 
 fn tls(it: &Tls) -> Value {
-    let mut out = json!({ "verify": it.verify });
-    let ca_file = it.ca_file.as_ref().map(|it| it.display().to_string());
+    let mut out = json!({
+        "verify": match it.verify {
+            Verify::Authority => json!("ca"),
+            Verify::Name => json!(true),
+            Verify::Off => json!(false),
+        },
+    });
+    let ca_file = it
+        .trusted
+        .as_ref()
+        .map(|it| it.file().display().to_string());
     set_some(&mut out, "ca_file", ca_file);
-    set_some(&mut out, "server_name", it.server_name.clone());
+    set_some(
+        &mut out,
+        "server_name",
+        it.server_name.as_ref().map(TlsName::as_str),
+    );
     out
 }
 

@@ -1,6 +1,6 @@
 //! Walking the tree, and keeping every fault that is found on the way.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::given::Given;
 use super::node::{Key, Node, Place, Value};
@@ -113,11 +113,6 @@ impl<'a> Reader<'a> {
             taint: Taint::default(),
             strange: Vec::new(),
         }
-    }
-
-    /// Where relative paths begin.
-    pub(super) fn folder(&self) -> &Path {
-        self.around.folder()
     }
 
     /// What the file is read for.
@@ -405,22 +400,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A secret from the file that `node` names.
-    pub(super) fn secret_file(&mut self, node: &Node, path: &str) -> Option<Secret> {
+    /// The file that `node` names, and what is in it.
+    pub(super) fn named_file(&mut self, node: &Node, path: &str) -> Option<(PathBuf, String)> {
         let name = self.text(node, path)?;
         let file = self.around.folder().join(Path::new(&name));
-        let text = match self.around.read_file(&file) {
-            Ok(text) => text,
+        match self.around.read_file(&file) {
+            Ok(text) => Some((file, text)),
             Err(error) => {
-                self.fault(
-                    node.at,
-                    path,
-                    format!("cannot read {name:?}: {error}"),
-                    None,
-                );
-                return None;
+                let what = format!("cannot read {name:?}: {error}");
+                self.fault(node.at, path, what, None);
+                None
             }
-        };
+        }
+    }
+
+    /// A secret from the file that `node` names.
+    pub(super) fn secret_file(&mut self, node: &Node, path: &str) -> Option<Secret> {
+        let (file, text) = self.named_file(node, path)?;
+        let name = self.text(node, path)?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             self.fault(node.at, path, format!("{name:?} is empty"), None);

@@ -11,6 +11,7 @@ mod settings;
 mod sight;
 mod spare;
 mod state;
+mod trust;
 
 pub use cells::{LastProbe, ProbeCells};
 pub use known::Known;
@@ -22,3 +23,4 @@ pub use settings::{
 };
 pub use spare::{SPARE, Spare};
 pub use state::{Health, Sign};
+pub use trust::{TlsName, Trusted, Verify};

@@ -1,9 +1,8 @@
 //! How backends are probed, with defaults.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{HttpRequest, spare};
+use super::{HttpRequest, TlsName, Trusted, Verify, spare};
 use crate::types::Secret;
 
 /// How the backends of one pool are probed.
@@ -123,12 +122,13 @@ pub struct HttpProbe {
 /// How a server's certificate is checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// Whether the certificate must be valid for `server_name`.
-    pub verify: bool,
-    /// Trust these authorities (PEM) instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The name in the certificate; `None`: the backend's host name or address.
-    pub server_name: Option<String>,
+    /// How much of the certificate is checked.
+    pub verify: Verify,
+    /// Trust these instead of the system's authorities.
+    pub trusted: Option<Trusted>,
+    /// The name that is asked for and must be in the certificate; `None`: the
+    /// Host header's, else the backend's host name or address.
+    pub server_name: Option<TlsName>,
 }
 
 /// How to meet a MySQL or MariaDB server.

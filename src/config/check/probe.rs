@@ -10,11 +10,17 @@ use crate::config::scalar::{
 };
 use crate::health::{
     HttpHost, HttpMethod, HttpPath, HttpProbe, HttpRequest, MysqlLogin, MysqlProbe, ProbeKind,
-    ProbeSettings, SendExpect, Timing, Tls, Unsendable,
+    ProbeSettings, SendExpect, Timing, Tls, TlsName, Trusted, Unsendable, Verify,
 };
 use crate::types::Secret;
 
 const TYPES: [&str; 6] = ["exec", "http", "https", "mysql", "send_expect", "tcp"];
+
+const VERIFY: [(&str, Verify); 3] = [
+    ("true", Verify::Name),
+    ("ca", Verify::Authority),
+    ("false", Verify::Off),
+];
 
 const COMMON: [&str; 9] = [
     "type",
@@ -87,8 +93,8 @@ fn unknown_type(kind: &str) -> Wrong {
 /// HTTPS as the world expects it: the certificate must be right.
 fn verified() -> Tls {
     Tls {
-        verify: true,
-        ca_file: None,
+        verify: Verify::Name,
+        trusted: None,
         server_name: None,
     }
 }
@@ -222,14 +228,12 @@ fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Op
     Some(probe)
 }
 
-fn host(text: &str) -> Parsed<String> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(text.to_owned());
-    }
-    wrong(
-        format!("{text:?} is not a host name"),
-        "like www.example.com",
-    )
+fn server_name(text: &str) -> Parsed<TlsName> {
+    let Some(name) = TlsName::parse(text) else {
+        let what = format!("{text:?} is not a host name");
+        return wrong(what, "like www.example.com");
+    };
+    Ok(name)
 }
 
 /// `200` or `200-399`.
@@ -249,13 +253,21 @@ fn statuses(text: &str) -> Parsed<(u16, u16)> {
 fn tls(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Tls> {
     let mut tls = verified();
     let fields = reader.fields(node, path, &["verify", "ca_file", "server_name"])?;
-    reader.set(&fields, "verify", &mut tls.verify, boolean);
-    let folder = reader.folder().to_owned();
-    reader.set_some(&fields, "ca_file", &mut tls.ca_file, |text| {
-        Ok(folder.join(text))
-    });
-    reader.set_some(&fields, "server_name", &mut tls.server_name, host);
-    if let (Some(ca), false) = (fields.get("ca_file"), tls.verify) {
+    reader.set(&fields, "verify", &mut tls.verify, word(&VERIFY));
+    if let Some(node) = fields.get("ca_file")
+        && let Some((file, text)) = reader.named_file(node, &fields.path("ca_file"))
+    {
+        match Trusted::parse(&file, &text) {
+            Ok(trusted) => tls.trusted = Some(trusted),
+            Err(why) => {
+                let what = format!("{:?} {why}", file.display().to_string());
+                let hint = "it holds certificates in PEM: -----BEGIN CERTIFICATE-----";
+                reader.fault(node.at, fields.path("ca_file"), what, hint);
+            }
+        }
+    }
+    reader.set_some(&fields, "server_name", &mut tls.server_name, server_name);
+    if let (Some(ca), Verify::Off) = (fields.get("ca_file"), tls.verify) {
         let what = "a certificate that is not verified needs no authority";
         reader.fault(ca.at, fields.path("ca_file"), what, "keep one of them");
     }

@@ -29,7 +29,8 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(settings: HttpProbe) -> Self {
-        let tls = settings.tls.clone().map(Encryption::new);
+        let host = settings.request.host.as_ref();
+        let tls = settings.tls.clone().map(|it| Encryption::new(it, host));
         Self { settings, tls }
     }
 

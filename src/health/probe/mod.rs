@@ -1,5 +1,6 @@
 //! One probe of one backend: connect, converse, judge.
 
+mod certificate;
 mod exec;
 mod http;
 mod mysql;

@@ -67,7 +67,7 @@ impl Mysql {
     pub(super) fn new(settings: MysqlProbe) -> Self {
         Self {
             login: settings.login,
-            tls: settings.tls.map(Encryption::new),
+            tls: settings.tls.map(|it| Encryption::new(it, None)),
             kept: None,
         }
     }

@@ -1,0 +1,128 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::ResolvesServerCert;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+
+use super::super::{Outcome, Probe, kit};
+use crate::health::{
+    HttpHost, HttpMethod, HttpPath, HttpProbe, HttpRequest, ProbeKind, Tls, TlsName, Trusted,
+    Verify,
+};
+
+/// Of an authority, for a.example.
+const OWN: [&str; 2] = [
+    include_str!("fixtures/own.pem"),
+    include_str!("fixtures/own.key"),
+];
+/// Of X.509 v1, without a name of a host.
+const V1: [&str; 2] = [
+    include_str!("fixtures/v1.pem"),
+    include_str!("fixtures/v1.key"),
+];
+
+fn tls(verify: Verify, ca: Option<&str>, name: Option<&str>) -> Tls {
+    Tls {
+        verify,
+        trusted: ca.map(|it| Trusted::parse(Path::new("ca.pem"), it).unwrap()),
+        server_name: name.map(|it| TlsName::parse(it).unwrap()),
+    }
+}
+
+/// What a probe finds at a server with this certificate, and the name that the
+/// server was asked for.
+async fn probe([cert, key]: [&str; 2], is_old: bool, host: Option<&str>, tls: Tls) -> String {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
+    let resolver: Arc<dyn ResolvesServerCert> =
+        Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+    let version = if is_old { &TLS12 } else { &TLS13 };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    let (listener, target) = kit::listener().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else {
+            return String::new();
+        };
+        let name = stream.get_ref().1.server_name().unwrap_or("-").to_owned();
+        let _request = stream.read(&mut [0; 1024]).await;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        drop(stream.write_all(answer).await);
+        name
+    });
+    let settings = HttpProbe {
+        request: HttpRequest {
+            method: HttpMethod::Get,
+            path: HttpPath::root(),
+            host: host.map(|it| HttpHost::parse(it).unwrap()),
+        },
+        expect: vec![(200, 200)],
+        body: None,
+        drain_on_404: false,
+        tls: Some(tls),
+    };
+    let outcome = Probe::new(&kit::settings(ProbeKind::Http(settings)))
+        .run(&target)
+        .await;
+    match outcome {
+        Outcome::Pass => format!("passed as {}", server.await.unwrap()),
+        Outcome::Fail(failure) => failure.to_string(),
+        other @ (Outcome::Drain | Outcome::Saturated | Outcome::Unknown(_)) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_in_ca_file_is_trusted_as_itself() {
+    for is_old in [false, true] {
+        let own = tls(Verify::Name, Some(OWN[0]), None);
+        let found = probe(OWN, is_old, Some("a.example:8443"), own).await;
+        assert_eq!(found, "passed as a.example");
+        let v1 = tls(Verify::Name, Some(V1[0]), None);
+        assert_eq!(probe(V1, is_old, None, v1).await, "passed as -");
+        let off = tls(Verify::Off, None, None);
+        assert_eq!(
+            probe(V1, is_old, Some("c.example"), off).await,
+            "passed as c.example"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_name_is_told_in_words_and_verify_ca_does_not_look_at_it() {
+    let words = "the certificate is for a.example, not b.example";
+    let host = Some("b.example");
+    let named = tls(Verify::Name, Some(OWN[0]), None);
+    assert_eq!(probe(OWN, false, host, named).await, words);
+    let both = tls(Verify::Name, Some(OWN[0]), host);
+    assert_eq!(probe(OWN, false, Some("a.example"), both).await, words);
+    let words = "the certificate is for a.example, not 127.0.0.1";
+    let nameless = tls(Verify::Name, Some(OWN[0]), None);
+    assert_eq!(probe(OWN, false, None, nameless).await, words);
+    let ca = tls(Verify::Authority, Some(OWN[0]), None);
+    assert_eq!(probe(OWN, false, host, ca).await, "passed as b.example");
+}
+
+#[tokio::test]
+async fn another_certificate_is_not_trusted_and_it_is_said_what_to_do() {
+    for verify in [Verify::Name, Verify::Authority] {
+        for (server, ca) in [(OWN, V1), (V1, OWN)] {
+            let other = tls(verify, Some(ca[0]), None);
+            let found = probe(server, false, Some("a.example"), other).await;
+            assert!(found.contains("ca_file"), "{found}");
+        }
+    }
+}
