@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -10,7 +10,7 @@ use tandem::clock;
 use tandem::net::proxy_header::{self, Header, Parsed};
 use tandem::pool::{Protocol, ProxyVersion};
 use tandem::proxy::GateId;
-use tandem::types::{Endpoint, Reason, UnixPath};
+use tandem::types::{Address, Endpoint, Reason, UnixPath};
 
 use super::kit::{PATIENCE, Plan, Plane, echo, eventually, read_some, server};
 
@@ -138,18 +138,35 @@ fn a_backend_is_told_that_nobody_knows_the_address_of_a_unix_client() {
         // Version 2, command PROXY, family UNSPEC, nothing behind.
         (ProxyVersion::V2, b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0"),
     ] {
-        let path = dir.path().join(format!("{version:?}.sock"));
-        let (address, told) = hearing();
-        let mut plan = Plan::new(Protocol::Tcp, &[address]);
-        plan.pool.send_proxy = Some(version);
-        bind(&mut plan, &path);
-        let _plane = Plane::start(plan);
-        come(&path).write_all(END).unwrap();
-        let bytes = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(&bytes[..bytes.len() - END.len()], start);
-        let header = parsed(&bytes);
-        assert_eq!((header.source, header.destination), (None, None));
+        for is_unix in [false, true] {
+            let path = dir.path().join(format!("{version:?}-{is_unix}.sock"));
+            let (address, told) = hearing();
+            let mut plan = Plan::new(Protocol::Tcp, &[address]);
+            if is_unix {
+                let file = dir.path().join(format!("{version:?}-backend.sock"));
+                forward(UnixListener::bind(&file).unwrap(), address);
+                let path = UnixPath::parse(file.to_str().unwrap()).unwrap();
+                plan.pool.backends[0].address = Address::Unix(path);
+            }
+            plan.pool.send_proxy = Some(version);
+            bind(&mut plan, &path);
+            let _plane = Plane::start(plan);
+            come(&path).write_all(END).unwrap();
+            let bytes = told.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(&bytes[..bytes.len() - END.len()], start);
+            let header = parsed(&bytes);
+            assert_eq!((header.source, header.destination), (None, None));
+        }
     }
+}
+
+/// Hands on what one connection brings.
+fn forward(listener: UnixListener, to: std::net::SocketAddr) {
+    std::thread::spawn(move || {
+        let (mut from, _) = listener.accept().unwrap();
+        let mut to = std::net::TcpStream::connect(to).unwrap();
+        let _cut = std::io::copy(&mut from, &mut to);
+    });
 }
 
 #[test]
