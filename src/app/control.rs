@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::resolve::{self, Addresses};
+use super::resolve::{self, Addresses, Found};
 use super::sockets::{BindError, Opened, Sockets};
 use super::stage::{Deed, Stage};
 use super::world::{Loaded, Source, World};
@@ -50,7 +50,7 @@ pub(super) struct Reread {
     reload: Reload,
     /// Counts reloads: an older one must not undo a newer one.
     number: u64,
-    result: Result<(Config, Addresses), String>,
+    result: Result<(Config, Found), String>,
 }
 
 /// Where the control loop hears of the rest of the world.
@@ -58,7 +58,7 @@ pub(super) struct Inbox {
     pub(super) reports: mpsc::Receiver<News>,
     pub(super) seen: mpsc::Receiver<(BackendId, Seen)>,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) moved: mpsc::Receiver<Addresses>,
+    pub(super) found: mpsc::Receiver<Found>,
 }
 
 pub(super) struct Control {
@@ -156,10 +156,13 @@ impl Control {
                     if !self.world.stage().permits(Deed::Verdict) {
                         return;
                     }
-                    self.take_news(&news);
+                    let mut moves = self.take_news(&news);
                     // One snapshot for all that has happened by now.
                     while let Ok(news) = inbox.reports.try_recv() {
-                        self.take_news(&news);
+                        moves |= self.take_news(&news);
+                    }
+                    if moves {
+                        self.follow();
                     }
                     self.publish();
                 }
@@ -172,7 +175,11 @@ impl Control {
                     }
                 }
                 Some(request) = inbox.requests.recv() => self.answer(request),
-                Some(addresses) = inbox.moved.recv() => self.follow(addresses),
+                Some(found) = inbox.found.recv() => {
+                    if self.addresses.merge(found) {
+                        self.follow();
+                    }
+                }
                 () = wait_until(ramp) => self.publish(),
                 () = wait_until(look) => {
                     let closed = self.sockets.close_done(&self.world.workers, clock::now());
@@ -186,11 +193,10 @@ impl Control {
     }
 
     /// Backends have moved.
-    fn follow(&mut self, addresses: Addresses) {
+    fn follow(&mut self) {
         if !self.world.stage().permits(Deed::FollowNames) {
             return;
         }
-        self.addresses = addresses;
         let loaded = self.world.loaded.load_full();
         // No listener changes, so no socket can fail to open.
         if let Err(error) = self.apply(&loaded.config) {
@@ -198,9 +204,10 @@ impl Control {
         }
     }
 
-    fn take_news(&mut self, news: &News) {
+    /// Says whether a backend moves to another of its addresses.
+    fn take_news(&mut self, news: &News) -> bool {
         match news {
-            News::State(report) => self.take_report(report),
+            News::State(report) => return self.take_report(report),
             News::Blind {
                 id,
                 state,
@@ -211,6 +218,7 @@ impl Control {
             }
             News::Seeing { id, state } => self.say_blind(*id, None, *state),
         }
+        false
     }
 
     /// A backend cannot be probed, or can be again.
@@ -228,14 +236,14 @@ impl Control {
         }
     }
 
-    fn take_report(&mut self, report: &Report) {
+    fn take_report(&mut self, report: &Report) -> bool {
         let now = clock::now();
         let Some(before) = self.board.set_state(report.id, report.state, now) else {
-            return;
+            return false;
         };
         let mut backends = self.board.backends();
         let Some((backend, pool)) = backends.find(|(it, _)| it.id == report.id) else {
-            return;
+            return false;
         };
         let resets = report.is_lost && pool.on_dead == OnDead::Reset;
         // One that has refused probes may be found lost later, with sessions or
@@ -256,6 +264,7 @@ impl Control {
         if resets {
             self.lost.push(report.id);
         }
+        self.addresses.note(backend, report.state)
     }
 
     /// Makes the newest world the one that workers see.
@@ -363,15 +372,13 @@ impl Control {
         let number = self.asked;
         let world = Arc::clone(&self.world);
         let requests = self.requests.clone();
-        let mut addresses = self.addresses.clone();
+        let addresses = self.addresses.clone();
         tokio::spawn(async move {
             let source = world.loaded.load().source.clone();
-            let mut result = load(source)
-                .await
-                .map(|config| (config, Addresses::default()));
+            let mut result = load(source).await.map(|config| (config, Found::new()));
             if let Ok((config, found)) = &mut result {
-                addresses.find_new(config, &world.sink).await;
-                *found = addresses;
+                let unknown = addresses.unknown(config);
+                *found = resolve::look_up_all(unknown, &world.sink).await;
                 if let Err(why) = kernel::preflight(&world, config).await {
                     result = Err(why);
                 }
@@ -393,7 +400,7 @@ impl Control {
             number,
             result,
         } = reread;
-        let result = result.and_then(|(config, addresses)| {
+        let result = result.and_then(|(config, found)| {
             if number < self.applied {
                 return Err("a later reload is in force already".to_owned());
             }
@@ -407,7 +414,7 @@ impl Control {
             let said = changes(&old.config, &config);
             let said: Vec<String> = said.iter().map(Change::to_string).collect();
             if !reload.dry_run {
-                self.put_in_force(config, addresses, &old)?;
+                self.put_in_force(config, found, &old)?;
                 self.applied = number;
             }
             Ok(said)
@@ -438,15 +445,15 @@ impl Control {
         self.world.set_reload_error(result.as_ref().err().cloned());
     }
 
-    fn put_in_force(
-        &mut self,
-        config: Config,
-        addresses: Addresses,
-        old: &Loaded,
-    ) -> Result<(), String> {
-        self.addresses = addresses;
+    fn put_in_force(&mut self, config: Config, found: Found, old: &Loaded) -> Result<(), String> {
+        let before = self.addresses.clone();
+        self.addresses.merge(found);
+        self.addresses.keep(&config);
         self.world.sink.guard(&config.taint);
-        self.apply(&config).map_err(|error| error.to_string())?;
+        if let Err(error) = self.apply(&config) {
+            self.addresses = before;
+            return Err(error.to_string());
+        }
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);
         let loaded = Loaded::new(config, old.source.clone());
@@ -519,6 +526,11 @@ impl Control {
             match self.probers.entry(backend.id) {
                 Entry::Vacant(entry) => {
                     let verdict = known.of(&target, &found.probe.kind);
+                    // One that may be elsewhere, too, must be found dead here
+                    // to be looked for there.
+                    let may_move = self.addresses.is_named(backend);
+                    let verdict =
+                        verdict.filter(|(state, _)| *state != BackendState::Down || !may_move);
                     let health = match verdict {
                         Some((state, _)) => Health::known(state),
                         None => Health::new(self.is_cold),
@@ -577,17 +589,13 @@ async fn load(source: Source) -> Result<Config, String> {
 }
 
 /// Looks host names up for ever.
-pub(super) async fn watch_names(
-    world: Arc<World>,
-    mut addresses: Addresses,
-    moved: mpsc::Sender<Addresses>,
-) {
+pub(super) async fn watch_names(world: Arc<World>, tell: mpsc::Sender<Found>) {
     loop {
         sleep(resolve::INTERVAL).await;
         let loaded = world.loaded.load_full();
-        if addresses.refresh(&loaded.config, &world.sink).await
-            && moved.send(addresses.clone()).await.is_err()
-        {
+        let wishes = resolve::wishes(&loaded.config);
+        let found = resolve::look_up_all(wishes, &world.sink).await;
+        if tell.send(found).await.is_err() {
             return;
         }
     }

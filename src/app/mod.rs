@@ -1,6 +1,7 @@
 //! The composition root: a [`Config`] becomes running threads and tasks. Only
 //! the command line imports it.
 
+mod candidates;
 mod closing;
 mod control;
 mod given;
@@ -82,7 +83,9 @@ pub async fn serve(
     let seed = Seed::random();
     let mut addresses = Addresses::default();
     tokio::select! {
-        _ = addresses.refresh(&config, &sink) => {}
+        found = resolve::look_up_all(resolve::wishes(&config), &sink) => {
+            addresses.merge(found);
+        }
         // Nothing has been opened yet.
         () = signals.asked(1) => {
             signals.done();
@@ -92,7 +95,7 @@ pub async fn serve(
     let (seen, seen_inbox) = mpsc::channel(QUEUE);
     let (reports, reports_inbox) = mpsc::channel(QUEUE);
     let (requests, requests_inbox) = mpsc::channel(QUEUE);
-    let (moved, moved_inbox) = mpsc::channel(1);
+    let (found, found_inbox) = mpsc::channel(1);
     let snapshot = Arc::<ArcSwap<Snapshot>>::default();
     let workers = limits::worker_count(&config);
     let budget = limits::budget(&config, workers, &sink);
@@ -112,7 +115,7 @@ pub async fn serve(
     let world = Arc::new(World::new(snapshot, workers, sink.clone(), loaded));
     let mut control = Control::new(
         Arc::clone(&world),
-        addresses.clone(),
+        addresses,
         reports,
         requests.clone(),
         seed.fork(1),
@@ -132,9 +135,9 @@ pub async fn serve(
         reports: reports_inbox,
         seen: seen_inbox,
         requests: requests_inbox,
-        moved: moved_inbox,
+        found: found_inbox,
     };
-    tokio::spawn(control::watch_names(Arc::clone(&world), addresses, moved));
+    tokio::spawn(control::watch_names(Arc::clone(&world), found));
     let loop_task = tokio::spawn(control.run(inbox));
     if let Some(hangups) = signals.hangups() {
         tokio::spawn(reload_on(hangups, requests.clone()));

@@ -3,15 +3,17 @@
 //! empty a pool.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
+use super::candidates::Candidates;
 use crate::config::Config;
 use crate::event::{Event, Sink};
-use crate::pool::{PoolSettings, Wanted};
+use crate::pool::{Backend, BackendSettings, BackendState, PoolSettings, Wanted};
 use crate::types::{Address, Endpoint, Name, plain_socket};
 
 /// How often host names are looked up again. getaddrinfo(3) tells no TTL.
@@ -23,85 +25,154 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const NOWHERE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
-/// The last good address of each host name and port.
+/// Where the backends are whose addresses are host names.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Addresses(HashMap<(String, u16), SocketAddr>);
+pub(super) struct Addresses(HashMap<Wish, Candidates>);
+
+/// What lookups have found.
+pub(super) type Found = Vec<(Wish, Vec<SocketAddr>)>;
 
 impl Addresses {
-    /// Looks every host name of `config` up. Says whether anything has moved.
-    pub(super) async fn refresh(&mut self, config: &Config, sink: &Sink) -> bool {
-        self.look_up_all(hosts(config), sink).await
+    /// What is to be looked up for `config` because nothing is known of it. A
+    /// host that is known by another backend's name is known.
+    pub(super) fn unknown(&self, config: &Config) -> Vec<Wish> {
+        let mut wanted = wishes(config);
+        wanted.retain(|wish| self.of_host(wish).is_none());
+        wanted
     }
 
-    /// Looks those up that are not known yet.
-    pub(super) async fn find_new(&mut self, config: &Config, sink: &Sink) {
-        let mut wanted = hosts(config);
-        wanted.retain(|(_, _, host, port)| !self.0.contains_key(&(host.clone(), *port)));
-        self.look_up_all(wanted, sink).await;
-    }
-
-    async fn look_up_all(&mut self, wanted: Vec<Wish>, sink: &Sink) -> bool {
+    /// Takes what lookups have found, beside what was known before. Says
+    /// whether a backend moves.
+    pub(super) fn merge(&mut self, found: Found) -> bool {
         let mut has_moved = false;
-        let mut lookups = tokio::task::JoinSet::new();
-        for (pool, backend, host, port) in wanted {
-            lookups.spawn(async move {
-                let found = look_up(&host, port).await;
-                (pool, backend, (host, port), found)
-            });
-        }
-        while let Some(joined) = lookups.join_next().await {
-            let Ok((pool, backend, key, found)) = joined else {
-                continue;
-            };
-            match found {
-                Ok(found) => {
-                    let current = self.0.get(&key);
-                    // Round robin in the DNS is no reason to move.
-                    if current.is_none_or(|it| !found.contains(it))
-                        && let Some(first) = found.first()
-                    {
-                        self.0.insert(key, *first);
-                        has_moved = true;
+        for (wish, found) in found {
+            has_moved |= match self.0.entry(wish) {
+                Entry::Occupied(known) => known.into_mut().look_again(found),
+                Entry::Vacant(new) => match Candidates::new(found) {
+                    Some(candidates) => {
+                        new.insert(candidates);
+                        true
                     }
-                }
-                Err(why) => sink.say(Event::Resolve { pool, backend, why }),
-            }
+                    None => false,
+                },
+            };
         }
         has_moved
     }
 
+    /// Keeps what `config` needs.
+    pub(super) fn keep(&mut self, config: &Config) {
+        let known = wishes(config).into_iter().filter_map(|wish| {
+            let candidates = self.of_host(&wish)?.clone();
+            Some((wish, candidates))
+        });
+        self.0 = known.collect();
+    }
+
+    /// A backend was found in `state` at `at`. Says whether it moves.
+    pub(super) fn note(&mut self, backend: &Backend, state: BackendState) -> bool {
+        let Endpoint::Tcp(at) = backend.address else {
+            return false;
+        };
+        let mut known = self.0.iter_mut();
+        let is_it = |wish: &Wish| wish.pool == backend.pool && wish.backend == backend.name;
+        let Some((_, candidates)) = known.find(|(wish, _)| is_it(wish)) else {
+            return false;
+        };
+        match state {
+            BackendState::Starting => false,
+            BackendState::Down => candidates.lost(at),
+            BackendState::Up { .. } | BackendState::Drain | BackendState::Saturated => {
+                candidates.alive(at);
+                false
+            }
+        }
+    }
+
+    /// Whether its address is a host name's.
+    pub(super) fn is_named(&self, backend: &Backend) -> bool {
+        let mut wishes = self.0.keys();
+        wishes.any(|it| it.pool == backend.pool && it.backend == backend.name)
+    }
+
+    /// What is known of a backend, or else of its host.
+    fn of_host(&self, wish: &Wish) -> Option<&Candidates> {
+        let is_same_host = |it: &&Wish| it.host == wish.host && it.port == wish.port;
+        self.0.get(wish).or_else(|| {
+            let other = self.0.keys().filter(is_same_host).min()?;
+            self.0.get(other)
+        })
+    }
+
     /// A pool with the addresses of its backends.
     pub(super) fn locate(&self, settings: &PoolSettings) -> Wanted {
-        let locate = |address: &Address| match address {
+        let locate = |backend: &BackendSettings| match &backend.address {
             Address::Ip(address) => Endpoint::Tcp(*address),
             Address::Unix(path) => Endpoint::Unix(path.clone()),
             Address::Host { host, port } => {
-                let key = (host.clone(), *port);
-                Endpoint::Tcp(self.0.get(&key).copied().unwrap_or(NOWHERE))
+                let wish = Wish {
+                    pool: settings.name.clone(),
+                    backend: backend.name.clone(),
+                    host: host.clone(),
+                    port: *port,
+                };
+                let known = self.0.get(&wish);
+                Endpoint::Tcp(known.map_or(NOWHERE, Candidates::used))
             }
         };
         Wanted {
-            addresses: settings
-                .backends
-                .iter()
-                .map(|backend| locate(&backend.address))
-                .collect(),
+            addresses: settings.backends.iter().map(locate).collect(),
             settings: settings.clone(),
         }
     }
 }
 
-/// A pool, a backend, and the host name and port to look up for it.
-type Wish = (Name, Name, String, u16);
+/// A host name to look up for a backend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Wish {
+    pool: Name,
+    backend: Name,
+    host: String,
+    port: u16,
+}
 
-fn hosts(config: &Config) -> Vec<Wish> {
+/// Every host name of `config`.
+pub(super) fn wishes(config: &Config) -> Vec<Wish> {
     let mut all = Vec::new();
     for pool in &config.pools {
         for backend in &pool.pool.backends {
             if let Address::Host { host, port } = &backend.address {
-                let names = (pool.pool.name.clone(), backend.name.clone());
-                all.push((names.0, names.1, host.clone(), *port));
+                all.push(Wish {
+                    pool: pool.pool.name.clone(),
+                    backend: backend.name.clone(),
+                    host: host.clone(),
+                    port: *port,
+                });
             }
+        }
+    }
+    all
+}
+
+/// Looks them all up at the same time. Those that cannot be found are said.
+pub(super) async fn look_up_all(wishes: Vec<Wish>, sink: &Sink) -> Found {
+    let mut lookups = tokio::task::JoinSet::new();
+    for wish in wishes {
+        lookups.spawn(async move {
+            let found = look_up(&wish.host, wish.port).await;
+            (wish, found)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(joined) = lookups.join_next().await {
+        match joined {
+            Ok((wish, Ok(found))) => all.push((wish, found)),
+            Ok((wish, Err(why))) => sink.say(Event::Resolve {
+                pool: wish.pool,
+                backend: wish.backend,
+                why,
+            }),
+            Err(_panicked) => {}
         }
     }
     all

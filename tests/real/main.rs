@@ -21,6 +21,7 @@ mod kit_itself;
 mod limits;
 mod mysql;
 mod mysql_accounts;
+mod names;
 mod proxy_protocol;
 mod reloads;
 mod secrets;
