@@ -1,10 +1,13 @@
 //! The admin interface: HTTP over a unix socket and over TCP.
 
+mod gate;
 mod open;
+mod places;
 mod problem;
 mod routes;
 mod serve;
 mod settings;
+mod watched;
 
 use std::pin::Pin;
 

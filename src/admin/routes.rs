@@ -1,5 +1,6 @@
 //! What can be asked, and the answers.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -12,9 +13,17 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::gate::Gate;
 use super::problem::Problem;
 use super::{Node, PairOrder, ReloadError};
 use crate::types::Secret;
+
+/// Where a request came from, and to which of our addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct At {
+    pub(super) source: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
+}
 
 /// How a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +36,9 @@ pub(super) enum Via {
 
 type Shared = Arc<dyn Node>;
 
-/// Every route. `token` permits writes over TCP.
-pub(super) fn router(node: Shared, token: Option<Secret>) -> Router {
+/// Every route. `token` permits writes over TCP, where `gate` knows what this
+/// node is called.
+pub(super) fn router(node: Shared, token: Option<Secret>, gate: Gate) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
@@ -47,7 +57,33 @@ pub(super) fn router(node: Shared, token: Option<Secret>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(token, guard))
+        .layer(from_fn_with_state(Arc::new(gate), greet))
         .with_state(node)
+}
+
+/// Over TCP only who means this node is answered, and no page of the web.
+async fn greet(
+    State(gate): State<Arc<Gate>>,
+    Extension(via): Extension<Via>,
+    Extension(at): Extension<At>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = match via {
+        Via::Tcp => gate.check(&request, at.local, is_this_machine),
+        Via::Unix => Ok(()),
+    };
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err((status, why)) => Problem::new(status, why).into_response(),
+    }
+}
+
+/// Whether `address` is one of this machine's.
+fn is_this_machine(address: IpAddr) -> bool {
+    let is_one = !address.is_unspecified() && !address.is_multicast();
+    // The kernel binds only what is its own; nothing is sent.
+    is_one && UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Reading is free for whoever gets here; writing over TCP needs the token.

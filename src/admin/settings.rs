@@ -12,6 +12,9 @@ pub struct AdminSettings {
     pub bind: Option<SocketAddr>,
     /// Unix socket for everything; `None`: no socket.
     pub socket: Option<PathBuf>,
+    /// Names and addresses that TCP is reached by, besides this machine's own:
+    /// an alias, a proxy, the address in front of a translation.
+    pub hosts: Vec<String>,
     /// Bearer token that permits writes over TCP.
     pub token: Option<Secret>,
 }
@@ -28,6 +31,7 @@ impl Default for AdminSettings {
         Self {
             bind: Self::BIND.parse().ok(),
             socket: Some(PathBuf::from(Self::SOCKET)),
+            hosts: Vec::new(),
             token: None,
         }
     }

@@ -157,8 +157,13 @@ async fn open_admin(
         world: Arc::clone(world),
         requests: requests.clone(),
     });
-    let settings = world.loaded.load().config.admin.clone();
-    let admin = admin::Server::open(&settings, node, world.sink.clone()).await?;
+    let loaded = world.loaded.load_full();
+    let settings = &loaded.config.admin;
+    let names = loaded.config.pair.iter().flat_map(|it| {
+        let nodes = it.pair.nodes.iter().map(|node| node.name.to_string());
+        nodes.chain([it.pair.name.as_str().to_owned()])
+    });
+    let admin = admin::Server::open(settings, names.collect(), node, world.sink.clone()).await?;
     if let Some(bind) = admin.bind() {
         let _first = world.admin_bind.set(bind);
     }

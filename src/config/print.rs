@@ -44,6 +44,9 @@ pub(super) fn all(config: &Config) -> Value {
         "bind": or_off(config.admin.bind.map(|it| it.to_string())),
         "socket": or_off(config.admin.socket.as_ref().map(|it| it.display().to_string())),
     });
+    if !config.admin.hosts.is_empty() {
+        admin["hosts"] = json!(config.admin.hosts);
+    }
     if config.admin.token.is_some() {
         admin["token"] = json!(MASK);
     }

@@ -361,3 +361,99 @@ fn scraping_hard_hurts_no_traffic() {
     figure("admin.scrapes_in_2s", scrapes);
     load.stop().assert_clean();
 }
+
+/// Clients that ask for /metrics over and over and read nothing: with so many
+/// at once every command timed out.
+#[test]
+fn who_never_reads_keeps_nobody_from_asking() {
+    let (_backends, lb) = stand();
+    let tandem = lb.clone().tail(ADMIN).start();
+    let address = tandem.admin_tcp();
+    let fds = tandem.proc.fds();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(2000);
+    // From one source, and then from many.
+    let mut held = Vec::new();
+    for sources in [1, 20] {
+        for i in 0..40 {
+            let source: SocketAddr = format!("127.0.0.{}:0", 10 + i % sources).parse().unwrap();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.bind(&source.into()).unwrap();
+            socket.connect(&address.into()).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let mut stream = TcpStream::from(socket);
+            // What the kernel does not take is not sent.
+            let _some = stream.write(&request);
+            held.push(stream);
+        }
+        for _ in 0..10 {
+            let done = tandem.command(&["status"]);
+            assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+            assert_eq!(
+                http::get(address, "/metrics").status,
+                200,
+                "of {sources} sources"
+            );
+        }
+        let open = tandem.proc.fds();
+        assert!(open <= fds + 36, "{open} descriptors, {fds} before");
+    }
+    // Nobody waits for them for ever: an answer has a deadline.
+    wait_until("they are let go", SOON, || tandem.proc.fds() <= fds + 4);
+    drop(held);
+}
+
+/// The answer to a request as it stands here.
+fn ask_raw(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_page_whose_name_is_pointed_here_is_refused() {
+    let (_backends, lb) = stand();
+    let admin =
+        "admin: { bind: \"127.0.0.1:0\", socket: \"@SOCKET\", hosts: [lb.alias.example] }\n";
+    let tandem = lb.clone().tail(admin).start();
+    let address = tandem.admin_tcp();
+    let port = address.port();
+    let ask = |host: &str, more: &str| {
+        let head = format!("GET /v1/status HTTP/1.1\r\nHost: {host}\r\n{more}");
+        ask_raw(address, &format!("{head}Connection: close\r\n\r\n"))
+    };
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    for host in ["127.0.0.1", "localhost", &name, "LB.alias.example"] {
+        assert_eq!(
+            ask(&format!("{host}:{port}"), ""),
+            "HTTP/1.1 200 OK",
+            "{host}"
+        );
+        assert_eq!(ask(host, ""), "HTTP/1.1 200 OK", "{host}");
+    }
+    for host in ["evil.example", "203.0.113.9", "localhost.evil.example"] {
+        let refused = ask(&format!("{host}:{port}"), "");
+        assert_eq!(refused, "HTTP/1.1 421 Misdirected Request", "{host}");
+    }
+    let here = format!("localhost:{port}");
+    let foreign = ask(&here, "Origin: http://evil.example\r\n");
+    assert_eq!(foreign, "HTTP/1.1 403 Forbidden");
+    let own = ask(&here, &format!("Origin: http://{here}\r\n"));
+    assert_eq!(own, "HTTP/1.1 200 OK");
+    // Health checks of other programs have no name for us.
+    assert_eq!(
+        ask_raw(address, "GET /healthz HTTP/1.0\r\n\r\n"),
+        "HTTP/1.0 200 OK"
+    );
+    assert_eq!(
+        tandem.admin("GET", "/v1/status").status,
+        200,
+        "the socket takes any"
+    );
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::admin::AdminSettings;
 use crate::config::node::Node;
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{Parsed, or_off, socket, wrong};
+use crate::config::scalar::{Parsed, ip, or_off, socket, wrong};
 use crate::types::Secret;
 
 /// A shorter token could be guessed.
@@ -14,12 +14,15 @@ const SHORTEST_TOKEN: usize = 16;
 
 pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
     let mut settings = AdminSettings::default();
-    let known = ["bind", "socket", "token", "token_file"];
+    let known = ["bind", "socket", "hosts", "token", "token_file"];
     let Some(admin) = reader.fields(node, "admin", &known) else {
         return settings;
     };
     reader.set(&admin, "bind", &mut settings.bind, or_off(address));
     reader.set(&admin, "socket", &mut settings.socket, or_off(path));
+    if let Some(hosts) = reader.list(&admin, "hosts", host) {
+        settings.hosts = hosts.into_iter().map(|(_, host)| host).collect();
+    }
     settings.token = token(&admin, reader);
     settings
 }
@@ -56,6 +59,19 @@ fn address(text: &str) -> Parsed<SocketAddr> {
             "like 127.0.0.1:9127 or [::1]:9127, or off",
         ),
     }
+}
+
+/// A name or an address as a client writes it, without a port.
+fn host(text: &str) -> Parsed<String> {
+    let is_address = ip(text).is_some();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if is_address || (!text.is_empty() && text.len() < 254 && text.chars().all(is_part)) {
+        return Ok(text.to_owned());
+    }
+    wrong(
+        format!("{text:?} is not a name or an address without a port"),
+        "like lb1.example.com, 192.0.2.7 or \"2001:db8::7\"",
+    )
 }
 
 fn path(text: &str) -> Parsed<PathBuf> {

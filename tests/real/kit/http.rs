@@ -69,7 +69,7 @@ fn exchange(
     };
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n{length}{headers}\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{length}{headers}\r\n"
     )?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
