@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::net::listen;
+
 /// The admin interface could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -19,7 +21,7 @@ pub enum OpenError {
     #[error("admin.socket {0}: the path is taken by something that is not a socket")]
     NotASocket(PathBuf),
     /// The TCP address.
-    #[error("admin.bind {address}: {cause}")]
+    #[error("admin.bind {address}: {cause}{hint}", hint = listen::hint(cause.kind()))]
     Tcp {
         /// Which.
         address: SocketAddr,
@@ -71,6 +73,15 @@ pub(super) fn unix(path: &Path) -> Result<UnixListener, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_comes_with_a_hint() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let told = tcp(address).await.unwrap_err().to_string();
+        assert!(told.starts_with("admin.bind 127.0.0.1:"), "{told}");
+        assert!(told.ends_with("`ss -lntup` shows which)"), "{told}");
+    }
 
     #[tokio::test]
     async fn a_dead_process_leaves_its_place_and_a_living_one_keeps_it() {

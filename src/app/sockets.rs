@@ -80,14 +80,8 @@ impl BindError {
         } else if cause.kind() == io::ErrorKind::AddrInUse && is_ours {
             " (tandem itself has it still: take the old listener out, reload, and add the new one \
              some seconds later)"
-        } else if cause.kind() == io::ErrorKind::AddrInUse {
-            " (another process listens there; `ss -ltnp` shows which)"
-        } else if cause.kind() == io::ErrorKind::PermissionDenied {
-            " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
-        } else if cause.kind() == io::ErrorKind::AddrNotAvailable {
-            " (this machine does not have that address)"
         } else {
-            ""
+            listen::hint(cause.kind())
         };
         Self {
             listener: listener.clone(),

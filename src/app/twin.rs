@@ -500,7 +500,8 @@ fn attest(settings: &PairSettings, world: &World) -> std::io::Result<()> {
         let sockets = listen::check_free(*address)
             .and_then(|()| (0..world.workers.count()).map(|_| open()).collect())
             .map_err(|error| {
-                let what = format!("pair: cannot listen on {address}: {error}");
+                let hint = listen::hint(error.kind());
+                let what = format!("pair: cannot listen on {address}: {error}{hint}");
                 std::io::Error::new(error.kind(), what)
             })?;
         world.workers.attest(sockets)?;

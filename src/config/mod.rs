@@ -9,6 +9,7 @@ mod problem;
 mod reader;
 mod scalar;
 mod surroundings;
+mod syntax;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +32,6 @@ pub use surroundings::{Process, Surroundings};
 
 use given::Given;
 use node::Node;
-use problem::Fault;
 use reader::Reader;
 
 /// A whole lb.yaml, checked. If you hold one, it is valid.
@@ -118,7 +118,7 @@ impl Config {
     /// Reads the file at `path`, as the node `node` of its pair, or as the one
     /// that this machine seems to be.
     pub fn load(path: &Path, node: Option<&str>) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| {
+        let bytes = std::fs::read(path).map_err(|cause| {
             let is_missing = cause.kind() == io::ErrorKind::NotFound;
             LoadError::Read {
                 path: path.to_owned(),
@@ -135,7 +135,26 @@ impl Config {
             folder,
             node: node.map(str::to_owned),
         };
-        Ok(Self::parse(&text, &path.display().to_string(), &around)?)
+        Ok(Self::parse_bytes(
+            &bytes,
+            &path.display().to_string(),
+            &around,
+        )?)
+    }
+
+    /// The same as [`Self::parse`] for what may be no text.
+    pub fn parse_bytes(
+        bytes: &[u8],
+        file: &str,
+        around: &dyn Surroundings,
+    ) -> Result<Self, Problems> {
+        syntax::decode(bytes)
+            .map_err(|(at, wrong)| {
+                let mut reader = Reader::new(around);
+                reader.wrong(at, "", wrong);
+                Problems::new(file, &String::from_utf8_lossy(bytes), None, reader)
+            })
+            .and_then(|text| Self::parse(text, file, around))
     }
 
     /// The configuration in `text`, or everything that is wrong with it.
@@ -145,13 +164,8 @@ impl Config {
         let root = Node::read(text);
         let config = match &root {
             Ok(root) => check::check(root, &mut reader),
-            Err((at, what)) => {
-                reader.faults.push(Fault {
-                    at: *at,
-                    path: String::new(),
-                    what: what.clone(),
-                    hint: None,
-                });
+            Err((at, wrong)) => {
+                reader.wrong(*at, "", wrong.clone());
                 None
             }
         };

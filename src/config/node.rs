@@ -7,6 +7,9 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Spanned};
 
+use super::scalar::Wrong;
+use super::syntax;
+
 /// A longer file is not an lb.yaml.
 const MOST_BYTES: usize = 4 << 20;
 
@@ -43,10 +46,10 @@ pub(super) struct Key {
 
 impl Node {
     /// The tree of `text`, or where and why there is none.
-    pub(super) fn read(text: &str) -> Result<Self, (Place, String)> {
+    pub(super) fn read(text: &str) -> Result<Self, (Place, Wrong)> {
         if text.len() > MOST_BYTES {
             let what = format!("the file has more than {} MiB", MOST_BYTES >> 20);
-            return Err((Place::default(), what));
+            return Err((Place::default(), Wrong { what, hint: None }));
         }
         let options = serde_yaml::options! {
             // Duplicates are found by the check, together with all else.
@@ -61,7 +64,7 @@ impl Node {
         };
         let raw: Raw = serde_yaml::from_str_with_options(text, options).map_err(|error| {
             let place = error.location().map(Place::of).unwrap_or_default();
-            (place, first_line(&error.to_string()))
+            syntax::explain(text, place, &first_line(&error.to_string()))
         })?;
         Ok(raw.into_node(text))
     }

@@ -33,6 +33,15 @@ const SYNONYMS: [(&str, &str); 17] = [
 /// What stands in the place of a secret in a message.
 const HIDDEN: &str = "***";
 
+/// What people write to switch something off.
+const OFF: [&str; 6] = ["false", "no", "none", "never", "0", "disabled"];
+
+/// Whether the setting at `path` is a map or `off`.
+fn can_be_off(path: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    ["dns", "keepalive", "lease", "queue", "tls"].contains(&key)
+}
+
 pub(super) struct Reader<'a> {
     around: &'a dyn Surroundings,
     pub(super) faults: Vec<Fault>,
@@ -151,6 +160,16 @@ impl<'a> Reader<'a> {
             Value::Map(entries) => entries,
             Value::Null => {
                 self.fault(node.at, path, "is empty", "fill it in or leave it out");
+                return None;
+            }
+            Value::Text(text) if OFF.contains(&text.as_str()) && can_be_off(path) => {
+                let what = format!("{text:?} is not how to switch it off");
+                self.fault(node.at, path, what, "write off");
+                return None;
+            }
+            Value::List(items) if items.iter().all(|it| matches!(it.value, Value::Map(_))) => {
+                let hint = "write `NAME: { key: value, ... }` lines below it, without dashes";
+                self.fault(node.at, path, "is a list, and should be a map", hint);
                 return None;
             }
             Value::Text(_) | Value::List(_) => {

@@ -1,6 +1,6 @@
 //! Single values: text -> what it means, or what is wrong with it. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -207,7 +207,7 @@ pub(super) fn network(text: &str) -> Parsed<IpNet> {
 
 /// `:80` (both families), `10.0.0.1:80`, `[::1]:80`.
 pub(super) fn bind(text: &str) -> Parsed<Vec<SocketAddr>> {
-    if let Some(port) = text.strip_prefix(':') {
+    if let Some(port) = text.strip_prefix(':').filter(|it| !it.contains(':')) {
         let port = number(0, 65_535)(port)?;
         let port = u16::try_from(port).unwrap_or(0);
         return Ok(vec![
@@ -218,9 +218,14 @@ pub(super) fn bind(text: &str) -> Parsed<Vec<SocketAddr>> {
     if let Some(address) = socket(text) {
         return Ok(vec![address]);
     }
+    let whole = text.rsplit_once(':').and_then(|(ip, port)| {
+        let ip: Ipv6Addr = ip.parse().ok()?;
+        Some(format!("[{ip}]:{}", port.parse::<u16>().ok()?))
+    });
     let hint = match text.parse::<IpAddr>() {
+        _ if whole.is_some() => format!("write \"{}\"", whole.unwrap_or_default()),
         Ok(IpAddr::V4(ip)) => format!("a port is missing; write {ip}:PORT"),
-        Ok(IpAddr::V6(ip)) => format!("a port is missing; write [{ip}]:PORT"),
+        Ok(IpAddr::V6(ip)) => format!("a port is missing; write \"[{ip}]:PORT\""),
         Err(_) if number(1, 65_535)(text).is_ok() => format!("write \":{text}\""),
         Err(_) => "like :80, 10.0.0.1:80 or [::1]:80; host names cannot be bound".to_owned(),
     };

@@ -166,12 +166,11 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn explain(address: SocketAddr, error: &io::Error) -> io::Error {
-    let hint = if error.kind() == io::ErrorKind::PermissionDenied {
-        " (a port below 1024 needs the capability CAP_NET_BIND_SERVICE)"
-    } else if error.kind() == io::ErrorKind::AddrInUse {
-        " (does another name server, or systemd-resolved, run here?)"
+    let hint = if error.kind() == io::ErrorKind::AddrInUse {
+        " (another process answers there, systemd-resolved or another name server; \
+         `ss -lntup` shows which)"
     } else {
-        ""
+        listen::hint(error.kind())
     };
     let what = format!("dns: cannot answer at {address}: {error}{hint}");
     io::Error::new(error.kind(), what)

@@ -6,6 +6,19 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+/// What to do about a socket that could not be bound, in brackets.
+pub fn hint(why: io::ErrorKind) -> &'static str {
+    if why == io::ErrorKind::AddrInUse {
+        " (another process listens there; `ss -lntup` shows which)"
+    } else if why == io::ErrorKind::PermissionDenied {
+        " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+    } else if why == io::ErrorKind::AddrNotAvailable {
+        " (this machine does not have that address)"
+    } else {
+        ""
+    }
+}
+
 /// A listening socket on `address` that others of this process may share.
 ///
 /// IPv6 sockets take IPv6 only: an IPv4 client never shows up as

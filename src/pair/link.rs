@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::wire::{self, Bad, Key};
 use super::{Heartbeat, PairSettings};
 use crate::clock::{self, Moment};
+use crate::net::listen;
 use crate::types::Name;
 
 /// How often the receiving threads look whether they are to end.
@@ -73,7 +74,8 @@ impl Link {
         let mut threads = Vec::new();
         for address in own.into_iter().flat_map(|it| &it.heartbeat) {
             let socket = UdpSocket::bind(address).map_err(|error| {
-                let what = format!("pair: cannot send heartbeats from {address}: {error}");
+                let hint = listen::hint(error.kind());
+                let what = format!("pair: cannot send heartbeats from {address}: {error}{hint}");
                 io::Error::new(error.kind(), what)
             })?;
             socket.set_read_timeout(Some(GLANCE))?;

@@ -1,26 +1,34 @@
 //! A pool that sends its clients to itself: each connection would make another
 //! one, until something runs out.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use crate::config::PoolConfig;
 use crate::config::node::Place;
 use crate::config::reader::{Fields, Reader};
 use crate::pool::ListenerSettings;
-use crate::types::{Address, Endpoint, Name, UnixPath};
+use crate::types::{Address, Endpoint, Name};
 
-/// Checks that from no pool a way leads over our own unix sockets back to it.
+/// Checks that from no pool a way leads over our own listeners back to it.
 pub(super) fn check(
     root: &Fields<'_>,
     listeners: &[ListenerSettings],
     pools: &[PoolConfig],
     reader: &mut Reader<'_>,
 ) {
-    let ways = Ways { listeners, pools };
+    let around = reader.around();
+    let is_ours = |ip: IpAddr| ip.is_loopback() || around.has_address(ip);
+    let ways = Ways {
+        listeners,
+        pools,
+        is_ours: &is_ours,
+    };
     for PoolConfig { pool, .. } in pools {
-        for (path, listener) in ways.from(&pool.name) {
+        for (address, listener) in ways.from(&pool.name) {
             if !ways.lead(&listener.pool, &pool.name) {
                 continue;
             }
-            let what = format!("{path} is our own listener {}", listener.name);
+            let what = format!("{address} is our own listener {}", listener.name);
             let hint = "its clients would go round in circles: name the server behind it";
             let at = place(root, &pool.name, reader);
             reader.fault(at, format!("pools.{}.backends", pool.name), what, hint);
@@ -31,25 +39,42 @@ pub(super) fn check(
 struct Ways<'c> {
     listeners: &'c [ListenerSettings],
     pools: &'c [PoolConfig],
+    /// Whether an address is one of this machine's.
+    is_ours: &'c dyn Fn(IpAddr) -> bool,
 }
 
 impl<'c> Ways<'c> {
-    /// The unix backends of a pool that are our own, and whose they are.
-    fn from(&self, pool: &Name) -> Vec<(&'c UnixPath, &'c ListenerSettings)> {
+    /// The backends of a pool that are our own listeners, and which.
+    fn from(&self, pool: &Name) -> Vec<(&'c Address, &'c ListenerSettings)> {
         let pools = self.pools.iter().filter(|it| it.pool.name == *pool);
-        let backends = pools.flat_map(|it| &it.pool.backends);
-        let paths = backends.filter_map(|it| match &it.address {
-            Address::Unix(path) => Some(path),
-            Address::Ip(_) | Address::Host { .. } => None,
-        });
-        let own = |path: &'c UnixPath| {
-            let is_at = |bind: &Endpoint| matches!(bind, Endpoint::Unix(it) if it == path);
+        let addresses = pools.flat_map(|it| &it.pool.backends).map(|it| &it.address);
+        let own = |address: &'c Address| {
             let mut listeners = self.listeners.iter();
-            listeners
-                .find(|it| it.binds.iter().any(is_at))
-                .map(|it| (path, it))
+            let it = listeners.find(|it| it.binds.iter().any(|it| self.meet(it, address)))?;
+            Some((address, it))
         };
-        paths.filter_map(own).collect()
+        addresses.filter_map(own).collect()
+    }
+
+    /// Whether who connects to `address` comes in at `bind`.
+    fn meet(&self, bind: &Endpoint, address: &Address) -> bool {
+        match (bind, address) {
+            (Endpoint::Unix(bind), Address::Unix(path)) => bind == path,
+            (Endpoint::Tcp(bind), Address::Ip(address)) => self.takes(*bind, *address),
+            (Endpoint::Tcp(bind), Address::Host { host, port }) if host == "localhost" => {
+                let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+                let mut both = both.into_iter().map(|ip| SocketAddr::new(ip, *port));
+                both.any(|it| self.takes(*bind, it))
+            }
+            // Whether another name is ours is not known here.
+            (_, Address::Ip(_) | Address::Host { .. } | Address::Unix(_)) => false,
+        }
+    }
+
+    fn takes(&self, bind: SocketAddr, address: SocketAddr) -> bool {
+        let is_wide = bind.ip().is_unspecified() && bind.is_ipv4() == address.is_ipv4();
+        let is_at = bind.ip() == address.ip() || is_wide && (self.is_ours)(address.ip());
+        is_at && bind.port() == address.port()
     }
 
     /// Whether clients of pool `from` may come to pool `to`.

@@ -234,11 +234,24 @@ fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendS
     if let Value::List(items) = &node.value {
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
+            if let Value::Map(entries) = &item.value {
+                listed_map(item.at, path, entries, reader);
+                continue;
+            }
             if let Some(address) = reader.one(item, &path, address) {
                 let name = Name::of_address(&address);
                 found.push((item.at, BackendSettings::new(name, address)));
             }
         }
+    } else if let Value::Text(text) = &node.value {
+        let servers = text.split([',', ' ']).filter(|it| !it.is_empty());
+        let servers: Vec<String> = servers.map(|it| format!("{it:?}")).collect();
+        let wrong = Wrong {
+            what: "should be a list or a map".to_owned(),
+            hint: Some(format!("write backends: [{}]", servers.join(", "))),
+        };
+        reader.wrong(node.at, &path, wrong);
+        return None;
     } else {
         for (key, node) in reader.map(node, &path)?.entries() {
             let path = format!("{path}.{}", key.name);
@@ -269,6 +282,24 @@ fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendS
         }
     }
     Some(found.into_iter().map(|(_, it)| it).collect())
+}
+
+/// A server with settings in a list of servers: these have names.
+fn listed_map(at: Place, path: String, entries: &[(Key, Node)], reader: &mut Reader<'_>) {
+    let name = entries.iter().find_map(|(key, node)| match &node.value {
+        Value::Text(name) if key.name == "name" => Some(name.as_str()),
+        Value::Text(_) if entries.len() == 1 && key.name != "address" => Some(key.name.as_str()),
+        Value::Map(_) if entries.len() == 1 => Some(key.name.as_str()),
+        Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
+    });
+    let name = name.unwrap_or("NAME");
+    let wrong = Wrong {
+        what: "is a map, and a list has addresses only".to_owned(),
+        hint: Some(format!(
+            "write `{name}: ADDRESS` or `{name}: {{ address: ADDRESS, ... }}`, without the dash"
+        )),
+    };
+    reader.wrong(at, path, wrong);
 }
 
 fn address(text: &str) -> Parsed<Address> {

@@ -33,6 +33,8 @@ fn it_answers_from_the_address_that_was_asked_and_frees_it_at_its_end() {
     };
     let error = Dns::start(&settings, Sink::nowhere()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    let told = error.to_string();
+    assert!(told.contains("`ss -lntup` shows which"), "{told}");
     drop(rig);
     Dns::start(&settings, Sink::nowhere()).unwrap();
 }
