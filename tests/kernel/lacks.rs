@@ -79,3 +79,46 @@ fn who_finds_no_local_port_hears_it_and_the_backends_stay_up() {
     });
     figure("lacks.port_back_ms", served.as_millis());
 }
+
+/// The same, and the backends are probed all the while: a probe that finds no
+/// local port knows nothing, and nobody is cut.
+#[test]
+fn probes_that_find_no_local_port_leave_the_verdict_and_the_sessions() {
+    let net = Net::new(71, 2);
+    let _backends = Backend::all(&net);
+    let set = "/proc/sys/net/ipv4/ip_local_port_range";
+    within(&net.space("l"), || fs::write(set, "40000 40011")).unwrap();
+    let config = format!(
+        "listeners:\n  web: {{ bind: \"{}:80\", pool: web }}\n\
+         pools:\n  web: {{ backends: {{ b1: \"{}\", b2: \"{}\" }}, on_dead: reset, \
+         probe: {{ type: tcp, interval: 100ms, fall: 2 }} }}\n",
+        net.lb(),
+        net.backend(1),
+        net.backend(2)
+    );
+    let tandem = Tandem::start(&net, &config);
+    let mut held: Vec<_> = (0..40)
+        .filter_map(|_| {
+            let mut talk = net.connect(80).ok()?;
+            let name = talk.ask().ok().filter(|it| it.starts_with('b'))?;
+            Some((talk, name))
+        })
+        .collect();
+    figure("lacks.served_while_probed", held.len());
+    let series = |what: &str, name: &str, labels: &str| {
+        let series =
+            format!("tandem_probe_{what}_total{{pool=\"web\",backend=\"{name}\"{labels}}}");
+        tandem.metric(&series).unwrap_or(0.0)
+    };
+    for name in ["b1", "b2"] {
+        // More than `fall` would take.
+        crate::kit::wait_until("probes find no port", || {
+            series("unknown", name, ",reason=\"out_of_ports\"") >= 6.0
+        });
+        assert_eq!(tandem.state(name), "up");
+        assert_eq!(series("failures", name, ",reason=\"unreachable\""), 0.0);
+    }
+    for (talk, name) in &mut held {
+        assert_eq!(talk.ask().unwrap(), *name, "who was served still is");
+    }
+}
