@@ -38,6 +38,18 @@ async fn answer(socket: &UdpSocket, change: impl Fn(&mut Message)) {
     socket.send_to(&bytes, from).await.unwrap();
 }
 
+/// A server's sockets at one port. Tests beside this one take ports, too, so
+/// that one which is free over UDP may not be so over TCP.
+async fn over_both() -> (UdpSocket, TcpListener) {
+    for _ in 0..100 {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(server.local_addr().unwrap()).await {
+            return (server, listener);
+        }
+    }
+    panic!("no port is free over both");
+}
+
 #[tokio::test]
 async fn a_question_is_asked_again_with_another_number_or_port() {
     let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -68,10 +80,12 @@ async fn an_update_is_sent_once() {
 
 #[tokio::test]
 async fn a_truncated_answer_is_asked_for_over_tcp_and_a_truncated_verdict_is_not() {
-    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = server.local_addr().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
-    let exchange = exchange(address);
+    let (server, listener) = over_both().await;
+    let exchange = Exchange {
+        // No more than a hang is to be noticed here.
+        timeout: Duration::from_secs(30),
+        ..exchange(server.local_addr().unwrap())
+    };
     let over_tcp = async {
         answer(&server, |reply| reply.metadata.truncation = true).await;
         let (mut stream, _) = listener.accept().await.unwrap();
