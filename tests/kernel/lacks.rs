@@ -14,6 +14,9 @@ fn who_finds_no_local_port_hears_it_and_the_backends_stay_up() {
     let _backends = Backend::all(&net);
     let set = "/proc/sys/net/ipv4/ip_local_port_range";
     within(&net.space("l"), || fs::write(set, "40000 40011")).unwrap();
+    // Or a port that was used would rest for a minute (TIME_WAIT).
+    let set = "/proc/sys/net/ipv4/tcp_tw_reuse";
+    within(&net.space("l"), || fs::write(set, "1")).unwrap();
     let servers = format!(
         "backends: {{ b1: \"{}\", b2: \"{}\" }}",
         net.backend(1),
