@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{CheckArgs, ConfigFile, Exit, complain, out, probe};
-use crate::config::Config;
+use crate::config::{Config, is_open_to_all};
 use crate::types::{Address, Endpoint};
 
 pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
@@ -16,6 +16,9 @@ pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
             return Exit::Usage;
         }
     };
+    for warning in config.warnings(is_open_to_all(&path)) {
+        complain(&format!("warning: {}:{warning}", path.display()));
+    }
     if args.print {
         out(&config.to_yaml());
         return Exit::Ok;

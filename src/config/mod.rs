@@ -28,10 +28,10 @@ use crate::types::Taint;
 
 pub use change::{Change, changes};
 pub use problem::{Problem, Problems};
-pub use surroundings::{Process, Surroundings};
+pub use surroundings::{Process, Surroundings, is_open_to_all};
 
 use given::Given;
-use node::Node;
+use node::{Node, Place};
 use reader::Reader;
 
 /// A whole lb.yaml, checked. If you hold one, it is valid.
@@ -53,6 +53,8 @@ pub struct Config {
     pub log: LogSettings,
     /// What must never be shown: what the environment gave, and secrets.
     pub taint: Taint,
+    /// Secrets that stand in the file itself: where, and in which setting.
+    inline_secrets: Vec<(Place, String)>,
     /// What the environment gave to which setting.
     given: Given,
 }
@@ -170,6 +172,20 @@ impl Config {
             }
         };
         config.ok_or_else(|| Problems::new(file, text, root.as_ref().ok(), reader))
+    }
+
+    /// What is to be said of a good file all the same, by line: each secret that
+    /// stands in it, where everybody on this machine may read the file.
+    pub fn warnings(&self, is_open_to_all: bool) -> Vec<String> {
+        let open = self.inline_secrets.iter().filter(|_| is_open_to_all);
+        let said = open.map(|(at, path)| {
+            format!(
+                "{}:{}: {path}: everybody on this machine may read the file, and this secret in \
+                 it (chmod o= the file, or name a file or a ${{VARIABLE}} here)",
+                at.line, at.column
+            )
+        });
+        said.collect()
     }
 
     /// Every setting as it came out, with what the environment gave and

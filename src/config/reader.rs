@@ -49,6 +49,8 @@ pub(super) struct Reader<'a> {
     pub(super) given: Given,
     /// What nobody is to see.
     pub(super) taint: Taint,
+    /// Secrets that stand in the file itself.
+    pub(super) inline_secrets: Vec<(Place, String)>,
     /// Keys that are not ours: they may be anything, a password too.
     pub(super) strange: Vec<String>,
 }
@@ -120,6 +122,7 @@ impl<'a> Reader<'a> {
             faults: Vec::new(),
             given: Given::default(),
             taint: Taint::default(),
+            inline_secrets: Vec::new(),
             strange: Vec::new(),
         }
     }
@@ -250,7 +253,10 @@ impl<'a> Reader<'a> {
 
     /// The same for a text that nobody is to see.
     pub(super) fn secret(&mut self, node: &Node, path: &str) -> Option<Secret> {
-        let text = self.replaced(node, path)?.value;
+        let Replaced { value: text, parts } = self.replaced(node, path)?;
+        if parts.is_empty() {
+            self.inline_secrets.push((node.at, path.to_owned()));
+        }
         self.taint.hide(&text, HIDDEN);
         Some(Secret::new(text))
     }

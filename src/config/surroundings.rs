@@ -33,6 +33,11 @@ pub struct Process {
     pub node: Option<String>,
 }
 
+/// Whether everybody on this machine may read the file at `path`.
+pub fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o007 != 0)
+}
+
 impl Surroundings for Process {
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
@@ -43,7 +48,7 @@ impl Surroundings for Process {
     }
 
     fn is_open_to_all(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o007 != 0)
+        is_open_to_all(path)
     }
 
     fn folder(&self) -> &Path {

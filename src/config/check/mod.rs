@@ -78,11 +78,13 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         admin: admin.unwrap_or_else(AdminSettings::default),
         log: log(&fields, reader),
         taint: Taint::default(),
+        inline_secrets: Vec::new(),
         given: Given::default(),
     };
     let config = Config {
         // By now everything has been read.
         taint: reader.taint.clone(),
+        inline_secrets: reader.inline_secrets.clone(),
         given: reader.given.clone(),
         ..config
     };
