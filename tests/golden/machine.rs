@@ -24,9 +24,7 @@ impl Surroundings for Machine {
             Some("long.pass") => Ok("geheim".repeat(8)),
             Some("open.pass") => Ok("geheim\n".to_owned()),
             Some("empty.pass") => Ok("\n".to_owned()),
-            Some("ca.pem") => {
-                Ok(include_str!("../../src/health/probe/fixtures/own.pem").to_owned())
-            }
+            Some("ca.pem") => Ok(include_str!("../certificates/own.pem").to_owned()),
             Some("passwd") => {
                 Ok("root:x:0:0::/root:/bin/sh\nweb:x:1033:1034::/:/bin/false\n".to_owned())
             }

@@ -1,6 +1,5 @@
-//! Which certificates are good, and what is wrong with the others, in words.
+//! Which certificates are good.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::danger::{
@@ -185,67 +184,4 @@ fn in_sequence(parts: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(part);
     }
     out
-}
-
-/// What is wrong with a certificate, for people; `None`: it is something else.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the list is not ours and grows; the rest has words of its own"
-)]
-pub(super) fn in_words(error: &Error) -> Option<String> {
-    use CertificateError as E;
-    let Error::InvalidCertificate(why) = error else {
-        return None;
-    };
-    Some(match why {
-        E::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
-            let expected = expected.to_str();
-            if presented.is_empty() {
-                return Some(format!(
-                    "the certificate has no name of a host in it, and should be for {expected}"
-                ));
-            }
-            let names: Vec<Cow<'_, str>> = presented.iter().map(|it| plain(it)).collect();
-            format!(
-                "the certificate is for {}, not {expected}",
-                names.join(", ")
-            )
-        }
-        E::Expired | E::ExpiredContext { .. } => "the certificate has expired".to_owned(),
-        E::NotValidYet | E::NotValidYetContext { .. } => {
-            "the certificate is not valid yet; is the clock of this machine right?".to_owned()
-        }
-        E::UnknownIssuer => "nobody who is trusted has signed the certificate; \
-                             name its authority, or itself, in ca_file"
-            .to_owned(),
-        E::Revoked => "the certificate has been revoked".to_owned(),
-        E::BadSignature => "the signature of the certificate is wrong".to_owned(),
-        E::BadEncoding => "the certificate cannot be read".to_owned(),
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "the certificate is not meant for a server".to_owned()
-        }
-        other => {
-            let other = other.to_string();
-            if other.contains("CaUsedAsEndEntity") {
-                "the server uses the certificate of an authority as its own; \
-                 name it in ca_file"
-                    .to_owned()
-            } else if other.contains("UnsupportedCertVersion") {
-                "the certificate is of X.509 version 1; name it in ca_file".to_owned()
-            } else {
-                format!("the certificate is not good: {other}")
-            }
-        }
-    })
-}
-
-/// `DnsName("a.example")` without what surrounds the name.
-fn plain(presented: &str) -> Cow<'_, str> {
-    let inner = presented
-        .split_once('(')
-        .and_then(|(_, it)| it.strip_suffix(')'));
-    Cow::Borrowed(inner.map_or(presented, |it| it.trim_matches('"')))
 }

@@ -244,7 +244,9 @@ mod tests {
             drop(stream.read_to_end(&mut Vec::new()).await);
         });
         let outcome = probe.run(&target).await;
-        assert_eq!(reason(&outcome), FailureReason::Tls);
+        let words = "the server does not speak TLS at this port";
+        let expected = Outcome::Fail(Failure::new(FailureReason::Tls, words));
+        assert_eq!(outcome, expected);
         server.await.unwrap();
     }
 

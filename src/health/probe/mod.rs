@@ -9,6 +9,7 @@ mod send_expect;
 mod stream;
 mod tcp;
 mod tls;
+mod tls_words;
 
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 
 use crate::types::{ConnectFailure, OwnFault};
 
+use super::tls_words::in_words;
+
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -157,6 +159,10 @@ impl Stop {
 
     /// What `error`, met while `doing` something on a connection, means.
     pub(super) fn of_io(doing: &str, error: &io::Error) -> Self {
+        let tls = error.get_ref().and_then(|it| it.downcast_ref());
+        if let Some(words) = tls.map(in_words) {
+            return Failure::new(FailureReason::Tls, words).into();
+        }
         let detail = format_args!("{doing}: {error}");
         if let Some(fault) = OwnFault::of_connect(error) {
             return Self::ours(fault, detail);
@@ -187,9 +193,6 @@ impl From<Stop> for Outcome {
 fn reason_of(error: &io::Error) -> Option<FailureReason> {
     use io::ErrorKind as Kind;
     let kind = error.kind();
-    if tls_at_fault(error) {
-        return Some(FailureReason::Tls);
-    }
     if matches!(kind, Kind::UnexpectedEof | Kind::WriteZero) {
         return Some(FailureReason::Closed);
     }
@@ -229,12 +232,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
     }
-}
-
-fn tls_at_fault(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<tokio_rustls::rustls::Error>())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio_rustls::{TlsConnector, rustls};
 
 use crate::health::{HttpHost, Tls, TlsName, Trusted, Verify};
 
-use super::certificate::{Judge, Trust, in_words};
+use super::certificate::{Judge, Trust};
 use super::outcome::Stop;
 use super::{Failure, FailureReason, Target};
 
@@ -52,13 +52,8 @@ impl Encryption {
         };
         let connecting = connector.connect(name.server_name(), stream);
         self.connector = Some(connector);
-        connecting.await.map_err(|error| {
-            let tls = error.get_ref().and_then(|it| it.downcast_ref());
-            match tls.and_then(in_words) {
-                Some(words) => Failure::new(FailureReason::Tls, words).into(),
-                None => Stop::of_io("TLS handshake", &error),
-            }
-        })
+        let connected = connecting.await;
+        connected.map_err(|error| Stop::of_io("TLS handshake", &error))
     }
 }
 

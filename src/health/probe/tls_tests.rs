@@ -1,16 +1,17 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::ResolvesServerCert;
+use tokio_rustls::rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::super::{Outcome, Probe, kit};
 use crate::health::{
@@ -20,14 +21,26 @@ use crate::health::{
 
 /// Of an authority, for a.example.
 const OWN: [&str; 2] = [
-    include_str!("fixtures/own.pem"),
-    include_str!("fixtures/own.key"),
+    include_str!("../../../tests/certificates/own.pem"),
+    include_str!("../../../tests/certificates/own.key"),
 ];
 /// Of X.509 v1, without a name of a host.
 const V1: [&str; 2] = [
-    include_str!("fixtures/v1.pem"),
-    include_str!("fixtures/v1.key"),
+    include_str!("../../../tests/certificates/v1.pem"),
+    include_str!("../../../tests/certificates/v1.key"),
 ];
+
+/// As `OWN`, until 2021.
+const EXPIRED: [&str; 2] = [
+    include_str!("../../../tests/certificates/expired.pem"),
+    include_str!("../../../tests/certificates/expired.key"),
+];
+/// From `AUTHORITY`, for a.example, *.b.example and 127.0.0.9.
+const LEAF: [&str; 2] = [
+    include_str!("../../../tests/certificates/leaf.pem"),
+    include_str!("../../../tests/certificates/leaf.key"),
+];
+const AUTHORITY: &str = include_str!("../../../tests/certificates/authority.pem");
 
 fn tls(verify: Verify, ca: Option<&str>, name: Option<&str>) -> Tls {
     Tls {
@@ -52,6 +65,16 @@ async fn probe([cert, key]: [&str; 2], is_old: bool, host: Option<&str>, tls: Tl
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(resolver);
+    let (found, name) = visit(config, host, tls).await;
+    if found == "passed" {
+        format!("passed as {name}")
+    } else {
+        found
+    }
+}
+
+/// What a probe finds at such a server, and the name that was asked for.
+async fn visit(config: ServerConfig, host: Option<&str>, tls: Tls) -> (String, String) {
     let (listener, target) = kit::listener().await;
     let server = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
@@ -75,14 +98,15 @@ async fn probe([cert, key]: [&str; 2], is_old: bool, host: Option<&str>, tls: Tl
         drain_on_404: false,
         tls: Some(tls),
     };
-    let outcome = Probe::new(&kit::settings(ProbeKind::Http(settings)))
-        .run(&target)
-        .await;
-    match outcome {
-        Outcome::Pass => format!("passed as {}", server.await.unwrap()),
+    let mut settings = kit::settings(ProbeKind::Http(settings));
+    // Long enough for a machine that is busy.
+    settings.timing.timeout = Duration::from_secs(20);
+    let found = match Probe::new(&settings).run(&target).await {
+        Outcome::Pass => "passed".to_owned(),
         Outcome::Fail(failure) => failure.to_string(),
         other @ (Outcome::Drain | Outcome::Saturated | Outcome::Unknown(_)) => panic!("{other:?}"),
-    }
+    };
+    (found, server.await.unwrap())
 }
 
 #[tokio::test]
@@ -124,5 +148,59 @@ async fn another_certificate_is_not_trusted_and_it_is_said_what_to_do() {
             let found = probe(server, false, Some("a.example"), other).await;
             assert!(found.contains("ca_file"), "{found}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_authority_vouches_for_servers_and_verify_ca_leaves_the_name_out() {
+    let authority = |verify| tls(verify, Some(AUTHORITY), None);
+    for (host, asked) in [
+        ("a.example", "a.example"),
+        ("x.b.example:8443", "x.b.example"),
+        ("127.0.0.9", "-"),
+    ] {
+        let found = probe(LEAF, false, Some(host), authority(Verify::Name)).await;
+        assert_eq!(found, format!("passed as {asked}"));
+    }
+    for (host, asked) in [("b.example", "b.example"), ("127.0.0.1", "-")] {
+        let found = probe(LEAF, false, Some(host), authority(Verify::Name)).await;
+        assert!(found.starts_with("the certificate is for "), "{found}");
+        assert!(found.ends_with(&format!(", not {host}")), "{found}");
+        let found = probe(LEAF, false, Some(host), authority(Verify::Authority)).await;
+        assert_eq!(found, format!("passed as {asked}"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_trusted_as_itself_expires_all_the_same() {
+    for verify in [Verify::Name, Verify::Authority] {
+        let own = tls(verify, Some(EXPIRED[0]), None);
+        let found = probe(EXPIRED, false, Some("a.example"), own).await;
+        let words = "the certificate has expired at 2021-01-01T00:00:00Z";
+        assert_eq!(found, words);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_of_ours_is_told_in_words() {
+    for is_old in [false, true] {
+        let mut store = RootCertStore::empty();
+        store
+            .add(CertificateDer::from_pem_slice(AUTHORITY.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
+        let key = PrivateKeyDer::from_pem_slice(LEAF[1].as_bytes()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(LEAF[0].as_bytes()).unwrap()];
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[if is_old { &TLS12 } else { &TLS13 }])
+            .unwrap()
+            .with_client_cert_verifier(clients.build().unwrap())
+            .with_single_cert(chain, key)
+            .unwrap();
+        let settings = tls(Verify::Name, Some(AUTHORITY), Some("a.example"));
+        let (found, _) = visit(config, None, settings).await;
+        assert!(found.contains("wants a certificate"), "{found}");
     }
 }
