@@ -378,9 +378,9 @@ impl Control {
             let mut result = load(source).await.map(|config| (config, Found::new()));
             if let Ok((config, found)) = &mut result {
                 let unknown = addresses.unknown(config);
-                *found = resolve::look_up_all(unknown, &world.sink).await;
+                *found = resolve::look_up_all(unknown, &config.taint, &world.sink).await;
                 if let Err(why) = kernel::preflight(&world, config).await {
-                    result = Err(why);
+                    result = Err(config.taint.clean(&why));
                 }
             }
             let reread = Reread {
@@ -452,7 +452,10 @@ impl Control {
         self.world.sink.guard(&config.taint);
         if let Err(error) = self.apply(&config) {
             self.addresses = before;
-            return Err(error.to_string());
+            let why = self.world.sink.clean(&error.to_string());
+            // The old one stays in force, and what it hides stays hidden.
+            self.world.sink.guard(&old.config.taint);
+            return Err(why);
         }
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);
@@ -594,7 +597,7 @@ pub(super) async fn watch_names(world: Arc<World>, tell: mpsc::Sender<Found>) {
         sleep(resolve::INTERVAL).await;
         let loaded = world.loaded.load_full();
         let wishes = resolve::wishes(&loaded.config);
-        let found = resolve::look_up_all(wishes, &world.sink).await;
+        let found = resolve::look_up_all(wishes, &loaded.config.taint, &world.sink).await;
         if tell.send(found).await.is_err() {
             return;
         }

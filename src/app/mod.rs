@@ -83,7 +83,7 @@ pub async fn serve(
     let seed = Seed::random();
     let mut addresses = Addresses::default();
     tokio::select! {
-        found = resolve::look_up_all(resolve::wishes(&config), &sink) => {
+        found = resolve::look_up_all(resolve::wishes(&config), &config.taint, &sink) => {
             addresses.merge(found);
         }
         // Nothing has been opened yet.

@@ -14,7 +14,7 @@ use super::candidates::Candidates;
 use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::pool::{Backend, BackendSettings, BackendState, PoolSettings, Wanted};
-use crate::types::{Address, Endpoint, Name, plain_socket};
+use crate::types::{Address, Endpoint, Name, Taint, plain_socket};
 
 /// How often host names are looked up again. getaddrinfo(3) tells no TTL.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
@@ -155,7 +155,7 @@ pub(super) fn wishes(config: &Config) -> Vec<Wish> {
 }
 
 /// Looks them all up at the same time. Those that cannot be found are said.
-pub(super) async fn look_up_all(wishes: Vec<Wish>, sink: &Sink) -> Found {
+pub(super) async fn look_up_all(wishes: Vec<Wish>, taint: &Taint, sink: &Sink) -> Found {
     let mut lookups = tokio::task::JoinSet::new();
     for wish in wishes {
         lookups.spawn(async move {
@@ -170,7 +170,8 @@ pub(super) async fn look_up_all(wishes: Vec<Wish>, sink: &Sink) -> Found {
             Ok((wish, Err(why))) => sink.say(Event::Resolve {
                 pool: wish.pool,
                 backend: wish.backend,
-                why,
+                // It may not be in force yet, so the sink does not know it.
+                why: taint.clean(&why),
             }),
             Err(_panicked) => {}
         }

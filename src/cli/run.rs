@@ -29,6 +29,7 @@ pub(super) fn run(file: &ConfigFile) -> Exit {
 
 /// Serves until a signal ends it.
 pub(super) fn serve(config: Config, source: Source) -> Exit {
+    let taint = config.taint.clone();
     let mut signals = match Signals::start() {
         Ok(signals) => signals,
         Err(error) => {
@@ -65,7 +66,8 @@ pub(super) fn serve(config: Config, source: Source) -> Exit {
     match served {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            complain(&error.to_string());
+            // Standard error of a service is its log.
+            complain(&taint.clean(&error.to_string()));
             Exit::Refused
         }
     }

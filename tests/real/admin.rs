@@ -457,3 +457,77 @@ fn a_page_whose_name_is_pointed_here_is_refused() {
         "the socket takes any"
     );
 }
+
+/// A Redis of sorts that repeats what it was sent, as servers do in errors.
+fn parrot() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut bytes = [0; 256];
+            let Ok(length) = stream.read(&mut bytes) else {
+                continue;
+            };
+            let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            let answer = format!("-ERR what is {:?}?\r\n", said.trim_end());
+            // A prober that has heard enough is gone.
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_password_from_the_environment_is_told_to_nobody() {
+    const PASSWORD: &str = "hunter2-geheim";
+    let send = "probe: { type: send_expect, send: \"AUTH ${REDIS_PW}\\r\\n\", expect: +OK, \
+                interval: 200ms, timeout: 150ms, fall: 1, down_interval: 200ms }";
+    let lb = Lb::bare().backend("a", parrot()).pool(send).tail(ADMIN);
+    let tandem = Tandem::launch_as(&lb.yaml(), &[], |it| {
+        it.env("REDIS_PW", PASSWORD);
+    });
+    tandem.wait_alive();
+    tandem.wait_state("a", "down");
+    let told = |what: &str| {
+        let shown = tandem.admin("GET", what).body;
+        assert!(!shown.contains("hunter2"), "{what}: {shown}");
+        shown
+    };
+    assert!(told("/v1/config").contains("AUTH ${REDIS_PW}"));
+    let detail = told("/v1/status");
+    assert!(detail.contains("${REDIS_PW}"), "it was repeated: {detail}");
+    assert!(told("/v1/events").contains("${REDIS_PW}"));
+
+    // A slip beside a password, and one with a password in it.
+    for (from, to) in [
+        ("fall: 1", "fall: hunter2-slip"),
+        ("fall: 1", "hunter2-slip: 1"),
+        ("fall: 1", "fall: 1, ${REDIS_PW}: 1"),
+        ("fall: 1", "fall: \"${REDIS_PW}\""),
+        ("fall: 1", "fall: [\"hunter2"),
+        ("expect: +OK", "pasword: hunter2-slip, expect: +OK"),
+    ] {
+        tandem.write(&lb.yaml().replace(from, to));
+        for path in ["/v1/reload?dry_run=1", "/v1/reload"] {
+            let refused = tandem.admin("POST", path);
+            assert!((400..500).contains(&refused.status), "{}", refused.head);
+            assert!(refused.body.contains("lb.yaml:"), "{}", refused.body);
+            assert!(!refused.body.contains("hunter2"), "{}", refused.body);
+        }
+        let _shown = told("/v1/status");
+    }
+    // The lines are for who may read the file.
+    let config = tandem.config().display().to_string();
+    let checked = crate::kit::tandem::run(&["check", "-c", &config]);
+    assert!(said(&checked).contains("hunter2"), "{}", said(&checked));
+    let started = crate::kit::tandem::run(&["run", "-c", &config]);
+    assert_eq!(started.status.code(), Some(2));
+    assert!(!said(&started).contains("hunter2"), "{}", said(&started));
+
+    tandem.write(&lb.clone().pool("connect_tries: 2").yaml());
+    assert_eq!(tandem.admin("POST", "/v1/reload").status, 200);
+    let _shown = told("/v1/events");
+    assert!(!tandem.log().contains("hunter2"), "{}", tandem.log());
+}
