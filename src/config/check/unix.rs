@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::node::{Node, Value};
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{Parsed, wrong};
 use crate::pool::ListenerSettings;
@@ -40,7 +41,9 @@ pub(super) fn clients(fields: &Fields<'_>, listener: &ListenerSettings, reader: 
     let is_unix = listener.binds.iter().all(Endpoint::is_unix);
     if is_unix && !listener.accept_proxy_unix {
         for key in ["allow", "deny", "max_per_source", "accept_proxy"] {
-            if let Some(node) = fields.get(key) {
+            // An empty list, as `check --print` has it, looks at nobody.
+            let is_empty = |it: &&Node| matches!(&it.value, Value::List(list) if list.is_empty());
+            if let Some(node) = fields.get(key).filter(|it| !is_empty(it)) {
                 let what = "clients of a unix socket have no address";
                 let hint = "use unix_mode and unix_owner; accept_proxy: unix lets a balancer in \
                             front name its clients";
