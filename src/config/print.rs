@@ -111,7 +111,7 @@ fn listener(it: &ListenerSettings) -> Value {
     });
     set_some(&mut out, "max_connections", it.max_connections);
     set_some(&mut out, "max_per_source", it.max_per_source);
-    if it.binds.iter().any(Endpoint::is_unix) {
+    if it.binds.iter().any(Endpoint::has_file) {
         out["unix_mode"] = json!(format!("{:03o}", it.unix.mode));
         let number = |it: Option<u32>| it.map_or_else(String::new, |it| it.to_string());
         let (user, group) = (it.unix.user, it.unix.group);

@@ -14,6 +14,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it is a unix socket that has a file.
+    pub fn has_file(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.file().is_some())
+    }
+
     /// The port to connect to; a unix socket has none.
     pub fn port(&self) -> Option<u16> {
         self.tcp().map(|it| it.port())

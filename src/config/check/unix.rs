@@ -23,10 +23,9 @@ pub(super) fn access(
             Err(wrong) => reader.wrong(node.at, fields.path("unix_owner"), wrong),
         }
     }
-    let has_file = |it: &Endpoint| matches!(it, Endpoint::Unix(path) if path.file().is_some());
     for key in ["unix_mode", "unix_owner"] {
         if let Some(node) = fields.get(key)
-            && !binds.iter().any(has_file)
+            && !binds.iter().any(Endpoint::has_file)
         {
             let what = "there is no bind with a file";
             let hint = "it is for binds like unix:/run/name.sock";
