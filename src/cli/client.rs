@@ -11,8 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{AdminSocket, ConfigFile, Exit};
+use super::{AdminSocket, ConfigFile, Exit, complain};
 use crate::admin::AdminSettings;
+use crate::config::{Config, LoadError};
 
 /// How long a running tandem may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,15 +43,25 @@ impl ClientError {
 }
 
 /// The socket of the tandem that `admin`, or else the configuration in `file`,
-/// means.
-pub(super) fn socket(admin: &AdminSocket, file: &ConfigFile) -> PathBuf {
+/// means. A file that is wrong elsewhere still names its socket; where even that
+/// cannot be read, another tandem must not be asked instead.
+pub(super) fn socket(admin: &AdminSocket, file: &ConfigFile) -> Result<PathBuf, Exit> {
     if let Some(path) = &admin.socket {
-        return path.clone();
+        return Ok(path.clone());
     }
-    let configured = file.load().ok();
-    configured
-        .and_then(|config| config.admin.socket)
-        .unwrap_or_else(|| PathBuf::from(AdminSettings::SOCKET))
+    let settings = match file.load() {
+        Ok(config) => config.admin,
+        Err(LoadError::Read { .. }) => AdminSettings::default(),
+        Err(error @ LoadError::Problems(_)) => {
+            let Some(settings) = Config::admin_of(&file.path()) else {
+                complain(&error.with_lines());
+                return Err(Exit::Usage);
+            };
+            settings
+        }
+    };
+    let usual = || PathBuf::from(AdminSettings::SOCKET);
+    Ok(settings.socket.unwrap_or_else(usual))
 }
 
 /// Asks for `path` and returns the body of the answer.

@@ -14,7 +14,10 @@ use super::{ConfigFile, EventsArgs, Exit, complain, out};
 const GLANCE: Duration = Duration::from_millis(250);
 
 pub(super) fn events(args: &EventsArgs, file: &ConfigFile) -> Exit {
-    let socket = client::socket(&args.admin, file);
+    let socket = match client::socket(&args.admin, file) {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
     let mut seen = 0;
     loop {
         match show(&socket, seen, args.json) {

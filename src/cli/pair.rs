@@ -17,7 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(5);
 
 pub(super) fn pair(args: &PairArgs, file: &ConfigFile) -> Exit {
-    let socket = client::socket(&args.admin, file);
+    let socket = match client::socket(&args.admin, file) {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
     let done = match &args.command {
         PairCommand::Status { json } => show_pair(&socket, *json),
         PairCommand::Handover { to } => hand_over(&socket, to.as_deref()),
@@ -28,7 +31,10 @@ pub(super) fn pair(args: &PairArgs, file: &ConfigFile) -> Exit {
 }
 
 pub(super) fn dns(args: &DnsArgs, file: &ConfigFile) -> Exit {
-    let socket = client::socket(&args.admin, file);
+    let socket = match client::socket(&args.admin, file) {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
     let DnsCommand::Show { json } = args.command;
     finish(show_dns(&socket, json))
 }

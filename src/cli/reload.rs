@@ -5,7 +5,10 @@ use hyper::Method;
 use super::{ConfigFile, Exit, ReloadArgs, client, complain, out};
 
 pub(super) fn reload(args: &ReloadArgs, file: &ConfigFile) -> Exit {
-    let socket = client::socket(&args.admin, file);
+    let socket = match client::socket(&args.admin, file) {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
     let path = if args.dry_run {
         "/v1/reload?dry_run=1"
     } else {

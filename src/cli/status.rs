@@ -13,7 +13,10 @@ use super::{ConfigFile, Exit, StatusArgs, complain, out};
 use crate::status::{BackendStatus, PoolStatus, Status};
 
 pub(super) fn status(args: &StatusArgs, file: &ConfigFile) -> Exit {
-    let socket = client::socket(&args.admin, file);
+    let socket = match client::socket(&args.admin, file) {
+        Ok(socket) => socket,
+        Err(exit) => return exit,
+    };
     let shown = if args.json {
         show_json(&socket)
     } else if args.watch {

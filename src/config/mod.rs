@@ -174,6 +174,17 @@ impl Config {
         config.ok_or_else(|| Problems::new(file, text, root.as_ref().ok(), reader))
     }
 
+    /// The admin interface that the file at `path` describes, though it may be
+    /// wrong elsewhere: whoever mends it must be able to ask the process.
+    pub fn admin_of(path: &Path) -> Option<AdminSettings> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let around = Process {
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+            node: None,
+        };
+        check::admin_alone(&Node::read(&text).ok()?, &mut Reader::new(&around))
+    }
+
     /// What is to be said of a good file all the same, by line: each secret that
     /// stands in it, where everybody on this machine may read the file.
     pub fn warnings(&self, is_open_to_all: bool) -> Vec<String> {

@@ -269,3 +269,25 @@ fn an_idle_tandem_does_nothing() {
     figure("cli.idle_cpu_of_a_core", format!("{used:.3}"));
     assert!(used < 0.05, "{used} of a core");
 }
+
+#[test]
+fn a_broken_file_still_says_which_tandem_is_meant() {
+    let backend = Backend::start("a");
+    let lb = Lb::bare().backend("a", backend.address);
+    let tandem = lb.start();
+    let config = tandem.config().display().to_string();
+    let good = fs::read_to_string(tandem.config()).unwrap();
+    fs::write(&config, good.replace("pools:", "polls:\n  x: 1\npools:")).unwrap();
+    let status = run(&["status", "-c", &config]);
+    assert_eq!(status.status.code(), Some(0), "{}", said(&status));
+    let reload = run(&["reload", "-c", &config]);
+    assert_eq!(reload.status.code(), Some(1), "{}", said(&reload));
+    assert!(said(&reload).contains("lb.yaml:"), "{}", said(&reload));
+    // What is no YAML names no socket: nobody else is asked instead.
+    fs::write(&config, format!("{good}\n[")).unwrap();
+    for word in ["status", "reload"] {
+        let done = run(&[word, "-c", &config]);
+        assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+        assert!(said(&done).contains("lb.yaml:"), "{}", said(&done));
+    }
+}

@@ -35,6 +35,16 @@ const PROCESS: [&str; 5] = [
     "state_dir",
 ];
 
+/// The admin interface of a file that may be wrong elsewhere; `None`: it is
+/// wrong there, too.
+pub(super) fn admin_alone(root: &Node, reader: &mut Reader<'_>) -> Option<AdminSettings> {
+    let fields = reader.fields(root, "", &SECTIONS)?;
+    let elsewhere = reader.faults.len();
+    let admin = fields.get("admin").map(|it| admin::read(it, reader));
+    let is_right = reader.faults.len() == elsewhere;
+    is_right.then(|| admin.unwrap_or_else(AdminSettings::default))
+}
+
 /// The configuration, as far as it is right; `reader` has what is wrong.
 pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     if matches!(root.value, Value::Null) {
