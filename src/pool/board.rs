@@ -242,8 +242,10 @@ impl Pool {
         let views = self.members.iter().map(|member| {
             let weight = u32::from(member.settings.weight.get());
             // Too few are left to trust the probes: a dead one may be alive,
-            // but the living would surely die of the load.
-            let effective = if is_panic {
+            // but the living would surely die of the load. Who is full, asks for
+            // no connections or has not been probed yet is not dead.
+            let may_be_alive = matches!(member.state, BackendState::Down | BackendState::Up { .. });
+            let effective = if is_panic && may_be_alive {
                 weight * 1000
             } else {
                 member.state.effective_weight(weight, ramp, now)

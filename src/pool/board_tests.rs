@@ -123,6 +123,31 @@ fn below_the_panic_threshold_the_dead_are_used_too() {
     assert_eq!(calm.pools[0].usable(), 2);
 }
 
+#[test]
+fn a_panic_sends_nobody_to_the_full_the_drained_and_the_unknown() {
+    let mut board = Board::new(1);
+    let mut pool = wanted(&["a", "b", "c", "d", "e"].map(|it| backend(it, 1)));
+    pool.settings.panic_threshold = Some(100);
+    let added = ids(&board.configure(&[listener()], &[pool], Moment::START));
+    let states = [
+        BackendState::Saturated,
+        BackendState::Drain,
+        BackendState::Starting,
+        BackendState::Down,
+        UP,
+    ];
+    for (id, state) in added.iter().zip(states) {
+        board.set_state(*id, state, Moment::START);
+    }
+    let snapshot = board.compose(Moment::START);
+    let pool = &snapshot.pools[0];
+    assert!(pool.panic);
+    let effective: Vec<u32> = pool.backends.iter().map(|it| it.effective).collect();
+    let full = pool.backends[0].weight * 1000;
+    assert_eq!(effective, [0, 0, 0, full, full]);
+    assert!(pool.backends[0].is_last_choice());
+}
+
 /// A board with one backend and these listeners on pool `web`.
 fn listening(board: &mut Board, listeners: &[(&str, &str)]) -> Snapshot {
     let listeners: Vec<_> = listeners
