@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::super::probe::kit;
 use super::super::{ProbeKind, Timing};
 use super::*;
+use crate::types::Endpoint;
 
 fn settings() -> ProbeSettings {
     let quick = Duration::from_millis(5);
@@ -110,4 +111,19 @@ async fn a_command_that_vanishes_leaves_the_verdict() {
     }
     assert!(unknown() > 5);
     assert!(inbox.try_recv().is_err(), "and it is said once");
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_down_whatever_the_probe_would_say() {
+    let (_listener, mut target) = kit::listener().await;
+    target.address = Endpoint::Tcp(([0, 0, 0, 0], 0).into());
+    "db.example".clone_into(&mut target.host);
+    let always = ProbeKind::Exec(vec!["/bin/true".to_owned()]);
+    for kind in [always, ProbeKind::Tcp] {
+        let outcome = Probe::new(&kit::settings(kind)).run(&target).await;
+        let Outcome::Fail(failure) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(failure.to_string(), "db.example has no address yet");
+    }
 }

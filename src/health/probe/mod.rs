@@ -82,6 +82,12 @@ impl Probe {
 
     /// Probes `target` once, within the timeout of the settings.
     pub async fn run(&mut self, target: &Target) -> Outcome {
+        // A host name that has not been found yet: there is nobody to ask, and a
+        // command would ask nobody and may pass.
+        if target.address.port() == Some(0) {
+            let why = format!("{} has no address yet", target.host);
+            return Outcome::Fail(Failure::new(FailureReason::Unreachable, why));
+        }
         let stage = Stage::new(target.sources.at(self.turn));
         self.turn = self.turn.wrapping_add(1);
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
