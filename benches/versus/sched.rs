@@ -136,10 +136,15 @@ impl Counters {
     }
 }
 
-/// The threads of a process.
+/// The threads of a process. One that has ended has none: a child that a
+/// balancer ran for a moment while it started. If it was the balancer itself,
+/// its clients say so.
 pub(crate) fn tasks(pid: u32) -> Result<Vec<u32>, Fault> {
     let folder = format!("/proc/{pid}/task");
-    numbers(&folder).doing(|| format!("process {pid} is gone"))
+    match fs::exists(&folder) {
+        Ok(false) => Ok(Vec::new()),
+        Ok(true) | Err(_) => numbers(&folder),
+    }
 }
 
 /// Proportional set size in bytes: what the processes cost in user memory.
@@ -175,14 +180,16 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
 
 /// Nanoseconds on a CPU and how often, over all threads.
 fn process(pid: u32) -> Result<(u64, u64), Fault> {
+    let tasks = tasks(pid)?;
+    let has_ended = tasks.is_empty();
     let mut sum = (0, 0);
-    for task in tasks(pid)? {
+    for task in tasks {
         // A thread may end between the listing and the reading.
         let path = format!("/proc/{pid}/task/{task}/schedstat");
         let (ns, runs) = schedstat(&path).unwrap_or_default();
         sum = (sum.0 + ns, sum.1 + runs);
     }
-    if sum == (0, 0) {
+    if sum == (0, 0) && !has_ended {
         return Err(Fault::new(format!("process {pid} has no schedstat")));
     }
     Ok(sum)
