@@ -18,14 +18,7 @@ pub struct Place {
 impl Place {
     /// Whether a socket on the one could take clients of the other.
     pub fn meets(&self, other: &Self) -> bool {
-        let (Some(one), Some(two)) = (self.bind.tcp(), other.bind.tcp()) else {
-            return self.bind == other.bind;
-        };
-        let is_wide = one.ip().is_unspecified() || two.ip().is_unspecified();
-        one.port() != 0
-            && one.port() == two.port()
-            && one.is_ipv4() == two.is_ipv4()
-            && (one.ip() == two.ip() || is_wide)
+        self.bind.meets(&other.bind)
     }
 }
 

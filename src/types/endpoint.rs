@@ -14,6 +14,18 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether a socket on the one could take clients of the other.
+    pub fn meets(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (self.tcp(), other.tcp()) else {
+            return self == other;
+        };
+        let is_wide = one.ip().is_unspecified() || two.ip().is_unspecified();
+        one.port() != 0
+            && one.port() == two.port()
+            && one.is_ipv4() == two.is_ipv4()
+            && (one.ip() == two.ip() || is_wide)
+    }
+
     /// Whether it is a unix socket that has a file.
     pub fn has_file(&self) -> bool {
         matches!(self, Self::Unix(path) if path.file().is_some())

@@ -218,17 +218,7 @@ fn claim(
     taken: &mut Vec<Taken>,
     reader: &mut Reader<'_>,
 ) {
-    let meets = |(other, _): &&Taken| match (address.tcp(), other.tcp()) {
-        (Some(address), Some(other)) => {
-            address.port() != 0
-                && other.port() == address.port()
-                && other.is_ipv4() == address.is_ipv4()
-                && (other.ip() == address.ip()
-                    || other.ip().is_unspecified()
-                    || address.ip().is_unspecified())
-        }
-        _ => address == other,
-    };
+    let meets = |(other, _): &&Taken| address.meets(other);
     if let Some((other, owner)) = taken.iter().find(meets) {
         let what = if other == address {
             format!("{address} is taken by {owner}")

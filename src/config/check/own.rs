@@ -72,9 +72,10 @@ impl<'c> Ways<'c> {
     }
 
     fn takes(&self, bind: SocketAddr, address: SocketAddr) -> bool {
+        // Whether an address is ours is a question to the kernel: the last one.
         let is_wide = bind.ip().is_unspecified() && bind.is_ipv4() == address.is_ipv4();
-        let is_at = bind.ip() == address.ip() || is_wide && (self.is_ours)(address.ip());
-        is_at && bind.port() == address.port()
+        bind.port() == address.port()
+            && (bind.ip() == address.ip() || is_wide && (self.is_ours)(address.ip()))
     }
 
     /// Whether clients of pool `from` may come to pool `to`.
