@@ -2,24 +2,25 @@
 //! signals go in; snapshots and wishes to the workers come out.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use super::probers::Probers;
+use super::reload::{self, Reload, Reread};
 use super::resolve::{self, Addresses, Found};
 use super::sockets::{BindError, Opened, Sockets};
 use super::stage::{Deed, Stage};
-use super::world::{Loaded, Source, World};
-use super::{kernel, limits, target};
+use super::world::{Loaded, World};
+use super::{kernel, limits};
 use crate::admin::ReloadError;
 use crate::clock::{self, Moment, Seed};
 use crate::config::{Change, Config, changes};
 use crate::event::Event;
-use crate::health::{Health, Known, News, ProbeSettings, Prober, Report, Spare, Target};
-use crate::pool::{BackendId, BackendState, Board, Delta, OnDead, Snapshot, Wanted};
+use crate::health::{News, Report};
+use crate::pool::{Backend, BackendId, BackendState, Board, OnDead, Snapshot, Wanted};
 use crate::proxy::Seen;
 use crate::types::{Name, OwnFault, Reason};
 
@@ -37,22 +38,6 @@ pub(super) enum Request {
     Loaded(Box<Reread>),
 }
 
-/// A reload that somebody has asked for.
-pub(super) struct Reload {
-    /// Only say what it would change.
-    pub(super) dry_run: bool,
-    /// What it has changed, or why it has not.
-    pub(super) reply: oneshot::Sender<Result<Vec<String>, String>>,
-}
-
-/// What a reload has found in the file.
-pub(super) struct Reread {
-    reload: Reload,
-    /// Counts reloads: an older one must not undo a newer one.
-    number: u64,
-    result: Result<(Config, Found), String>,
-}
-
 /// Where the control loop hears of the rest of the world.
 pub(super) struct Inbox {
     pub(super) reports: mpsc::Receiver<News>,
@@ -65,16 +50,10 @@ pub(super) struct Control {
     world: Arc<World>,
     board: Board,
     sockets: Sockets,
-    probers: HashMap<BackendId, Probed>,
+    probers: Probers,
     addresses: Addresses,
-    reports: mpsc::Sender<News>,
-    /// Descriptors kept back for probes.
-    spare: Arc<Spare>,
-    seed: Seed,
     /// Backends whose sessions end with the next snapshot.
     lost: Vec<BackendId>,
-    /// Whether no backend has been probed yet.
-    is_cold: bool,
     /// Usable backends of each pool, as last logged.
     usable: HashMap<Name, usize>,
     /// Rejected connections, as last logged.
@@ -89,26 +68,6 @@ pub(super) struct Control {
     entered: Option<oneshot::Sender<()>>,
 }
 
-struct Probed {
-    prober: Prober,
-    /// Whether it cannot probe, for a reason of our own.
-    is_blind: bool,
-    settings: ProbeSettings,
-    target: Target,
-}
-
-impl Probed {
-    /// Probes in another way, if anything about it has changed.
-    fn renew(&mut self, settings: &ProbeSettings, target: Target) {
-        if self.settings == *settings && self.target == target {
-            return;
-        }
-        self.prober.reconfigure(settings.clone(), target.clone());
-        self.settings = settings.clone();
-        self.target = target;
-    }
-}
-
 impl Control {
     pub(super) fn new(
         world: Arc<World>,
@@ -121,13 +80,9 @@ impl Control {
             board: Board::new(world.workers.count()),
             world,
             sockets: Sockets::default(),
-            probers: HashMap::new(),
+            probers: Probers::new(reports, seed),
             addresses,
-            reports,
-            spare: Arc::new(Spare::hold()),
-            seed,
             lost: Vec::new(),
-            is_cold: true,
             usable: HashMap::new(),
             shed: HashMap::new(),
             requests,
@@ -141,7 +96,7 @@ impl Control {
     pub(super) fn start(&mut self) -> Result<(), BindError> {
         let loaded = self.world.loaded.load_full();
         self.apply(&loaded.config)?;
-        self.is_cold = false;
+        self.probers.warm();
         Ok(())
     }
 
@@ -161,18 +116,12 @@ impl Control {
                     while let Ok(news) = inbox.reports.try_recv() {
                         moves |= self.take_news(&news);
                     }
-                    if moves {
-                        self.follow();
+                    if !(moves && self.follow()) {
+                        self.publish();
                     }
-                    self.publish();
                 }
                 Some((id, seen)) = inbox.seen.recv() => {
-                    let probed = self.probers.get(&id).map(|it| &it.prober);
-                    match (probed, seen) {
-                        (Some(prober), Seen::Greeting) => prober.greeted(),
-                        (Some(prober), Seen::Refusal) => prober.refused(),
-                        (None, _) => {}
-                    }
+                    self.probers.tell(id, seen);
                 }
                 Some(request) = inbox.requests.recv() => self.answer(request),
                 Some(found) = inbox.found.recv() => {
@@ -192,16 +141,18 @@ impl Control {
         }
     }
 
-    /// Backends have moved.
-    fn follow(&mut self) {
+    /// Backends have moved. Says whether the world has been published so.
+    fn follow(&mut self) -> bool {
         if !self.world.stage().permits(Deed::FollowNames) {
-            return;
+            return false;
         }
         let loaded = self.world.loaded.load_full();
         // No listener changes, so no socket can fail to open.
-        if let Err(error) = self.apply(&loaded.config) {
+        let applied = self.apply(&loaded.config);
+        if let Err(error) = &applied {
             self.trouble(&error.to_string());
         }
+        applied.is_ok()
     }
 
     /// Says whether a backend moves to another of its addresses.
@@ -223,9 +174,7 @@ impl Control {
 
     /// A backend cannot be probed, or can be again.
     fn say_blind(&mut self, id: BackendId, fault: Option<(OwnFault, String)>, state: BackendState) {
-        if let Some(probed) = self.probers.get_mut(&id) {
-            probed.is_blind = fault.is_some();
-        }
+        self.probers.set_blind(id, fault.is_some());
         if let Some((backend, _)) = self.board.backends().find(|(it, _)| it.id == id) {
             self.world.sink.say(Event::Blind {
                 pool: backend.pool.clone(),
@@ -274,9 +223,9 @@ impl Control {
         self.world.kernel.want(&snapshot);
         let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
         // Nothing will be known soon of one that we cannot probe.
-        let is_blind = |id| self.probers.get(id).is_some_and(|it| it.is_blind);
+        let is_blind = |id| self.probers.is_blind(id);
         let has_new =
-            views.any(|view| view.state == BackendState::Starting && !is_blind(&view.backend.id));
+            views.any(|view| view.state == BackendState::Starting && !is_blind(view.backend.id));
         if !self.world.is_ready() && !has_new {
             self.world.become_ready();
         }
@@ -361,7 +310,7 @@ impl Control {
                 self.check(retired);
                 self.world.kernel.close(&self.world.snapshot.load());
             }
-            Stage::Ended => self.probers.clear(),
+            Stage::Ended => self.probers.end(),
         }
     }
 
@@ -370,26 +319,16 @@ impl Control {
     fn begin_reload(&mut self, reload: Reload) {
         self.asked += 1;
         let number = self.asked;
-        let world = Arc::clone(&self.world);
+        let read = reload::read(
+            Arc::clone(&self.world),
+            self.addresses.clone(),
+            reload,
+            number,
+        );
         let requests = self.requests.clone();
-        let addresses = self.addresses.clone();
         tokio::spawn(async move {
-            let source = world.loaded.load().source.clone();
-            let mut result = load(source).await.map(|config| (config, Found::new()));
-            if let Ok((config, found)) = &mut result {
-                let unknown = addresses.unknown(config);
-                *found = resolve::look_up_all(unknown, &config.taint, &world.sink).await;
-                if let Err(why) = kernel::preflight(&world, config).await {
-                    result = Err(config.taint.clean(&why));
-                }
-            }
-            let reread = Reread {
-                reload,
-                number,
-                result,
-            };
             // The loop has ended only if the process does.
-            let _ends = requests.send(Request::Loaded(Box::new(reread))).await;
+            let _ends = requests.send(Request::Loaded(Box::new(read.await))).await;
         });
     }
 
@@ -478,9 +417,17 @@ impl Control {
         let pools = config.pools.iter();
         let wanted: Vec<Wanted> = pools.map(|it| self.addresses.locate(&it.pool)).collect();
         let now = clock::now();
-        let known = self.known();
+        let before: Vec<_> = self.board.states().collect();
         let delta = self.board.configure(&config.listeners, &wanted, now);
-        self.adjust_probers(config, &delta, &known);
+        let named = |it: &Backend| self.addresses.is_named(it);
+        let found_again = self
+            .probers
+            .adjust(&self.board, config, &delta, &before, named);
+        for (id, state, since) in found_again {
+            // It is there: the board has just named it.
+            let _starting = self.board.set_state(id, state, since);
+        }
+        world.probes.store(Arc::new(self.probers.cells()));
         workers.log_connections(config.log.connections);
         self.publish();
         if may_open {
@@ -501,71 +448,6 @@ impl Control {
         Ok(())
     }
 
-    /// The verdicts there are.
-    fn known(&self) -> Known {
-        let mut known = Known::default();
-        for (id, state, since) in self.board.states() {
-            if let Some(probed) = self.probers.get(&id) {
-                let (target, kind) = (probed.target.clone(), probed.settings.kind.clone());
-                known.note(target, kind, state, since);
-            }
-        }
-        known
-    }
-
-    /// Starts, stops and changes probers. The board knows the backends already;
-    /// those that are new to it and `known` are what they were.
-    fn adjust_probers(&mut self, config: &Config, delta: &Delta, known: &Known) {
-        let mut found_again = Vec::new();
-        for (backend, _) in &delta.removed {
-            self.probers.remove(&backend.id);
-        }
-        for (backend, pool) in self.board.backends() {
-            let mut pools = config.pools.iter();
-            let Some(found) = pools.find(|it| it.pool.name == pool.name) else {
-                continue;
-            };
-            let target = target(backend, pool, &found.probe);
-            match self.probers.entry(backend.id) {
-                Entry::Vacant(entry) => {
-                    let verdict = known.of(&target, &found.probe.kind);
-                    // One that may be elsewhere, too, must be found dead here
-                    // to be looked for there.
-                    let may_move = self.addresses.is_named(backend);
-                    let verdict =
-                        verdict.filter(|(state, _)| *state != BackendState::Down || !may_move);
-                    let health = match verdict {
-                        Some((state, _)) => Health::known(state),
-                        None => Health::new(self.is_cold),
-                    };
-                    found_again.extend(verdict.map(|(state, since)| (backend.id, state, since)));
-                    let prober = Prober::start(
-                        backend.id,
-                        target.clone(),
-                        found.probe.clone(),
-                        health,
-                        self.seed.fork(backend.id.0),
-                        (Arc::clone(&self.spare), self.reports.clone()),
-                    );
-                    entry.insert(Probed {
-                        prober,
-                        is_blind: false,
-                        settings: found.probe.clone(),
-                        target,
-                    });
-                }
-                Entry::Occupied(entry) => entry.into_mut().renew(&found.probe, target),
-            }
-        }
-        for (id, state, since) in found_again {
-            // It is there: `backends` has just named it.
-            let _starting = self.board.set_state(id, state, since);
-        }
-        let cells = self.probers.iter();
-        let cells = cells.map(|(id, it)| (*id, Arc::clone(it.prober.cells())));
-        self.world.probes.store(Arc::new(cells.collect()));
-    }
-
     /// A mailbox bell that cannot ring is the kernel's trouble: said, and the
     /// worker finds the letter at its next turn.
     fn check(&self, result: std::io::Result<()>) {
@@ -578,16 +460,6 @@ impl Control {
         self.world.sink.say(Event::Trouble {
             what: what.to_owned(),
         });
-    }
-}
-
-async fn load(source: Source) -> Result<Config, String> {
-    // Reading a file may block, on a network file system for long.
-    let load =
-        tokio::task::spawn_blocking(move || Config::load(&source.file, source.node.as_deref()));
-    match load.await {
-        Ok(loaded) => loaded.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("reading the configuration: {error}")),
     }
 }
 

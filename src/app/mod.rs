@@ -12,7 +12,9 @@ mod memory;
 mod notify;
 mod observe;
 mod ports;
+mod probers;
 mod registry;
+mod reload;
 mod resolve;
 mod signals;
 mod sockets;
@@ -33,17 +35,16 @@ use crate::admin::{self, Node, ReloadError};
 use crate::clock::Seed;
 use crate::config::Config;
 use crate::event::{Event, Sink};
-use crate::health::{ProbeSettings, Target};
 use crate::metrics;
-use crate::pool::{Backend, PoolSettings, Snapshot};
+use crate::pool::Snapshot;
 use crate::proxy::Workers;
 use crate::status::Status;
-use crate::types::{Address, Endpoint};
 
 use crate::admin::PairOrder;
 use crate::status::{DnsStatus, PairStatus};
-use control::{Control, Inbox, Reload, Request};
+use control::{Control, Inbox, Request};
 pub use kernel::KernelError;
+use reload::Reload;
 use resolve::Addresses;
 pub use signals::Signals;
 pub use sockets::BindError;
@@ -287,32 +288,5 @@ impl Node for Handle {
                 Err(_) => Err(ReloadError::Stopping),
             }
         })
-    }
-}
-
-/// What a backend's prober connects to.
-fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Target {
-    let mut settings = pool.backends.iter();
-    let configured = settings.find(|it| it.name == backend.name);
-    let host = match configured.map(|it| &it.address) {
-        Some(Address::Host { host, .. }) => host.clone(),
-        Some(Address::Ip(_) | Address::Unix(_)) | None => backend.address.host(),
-    };
-    let mut address = backend.address.clone();
-    if let (Some(port), Endpoint::Tcp(address)) = (probe.port, &mut address)
-        && address.port() != 0
-    {
-        address.set_port(port);
-    }
-    Target {
-        pool: backend.pool.clone(),
-        backend: backend.name.clone(),
-        address: address.clone(),
-        is_clients_port: probe.is_at(backend.address.port()),
-        host,
-        sources: configured
-            .map_or(&pool.source, |it| pool.sources_of(it))
-            .towards(&address),
-        send_proxy: pool.send_proxy,
     }
 }
