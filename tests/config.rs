@@ -323,12 +323,14 @@ fn the_example_and_the_templates_are_good() {
         let text = fs::read_to_string(&path).unwrap();
         parse(&path, &text).unwrap_or_else(|message| panic!("{message}"));
     }
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let text = block.split("```").next().unwrap();
-        parse(Path::new("README.md"), text).unwrap_or_else(|message| panic!("{message}"));
+    for file in ["README.md", "docs/kernel-plane.md"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let blocks: Vec<&str> = text.split("```yaml\n").skip(1).collect();
+        assert!(!blocks.is_empty());
+        for block in blocks {
+            let text = block.split("```").next().unwrap();
+            parse(Path::new(file), text).unwrap_or_else(|message| panic!("{message}"));
+        }
     }
 }
 
