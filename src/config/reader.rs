@@ -400,7 +400,11 @@ impl<'a> Reader<'a> {
         let path = fields.path(key);
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
-            Value::Null | Value::Text(_) | Value::Map(_) => std::slice::from_ref(node),
+            Value::Map(_) => {
+                self.fault(node.at, &path, "should be a single value or a list", None);
+                return None;
+            }
+            Value::Null | Value::Text(_) => std::slice::from_ref(node),
         };
         let values = items.iter().enumerate().filter_map(|(i, item)| {
             let path = match &node.value {

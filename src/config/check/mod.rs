@@ -73,7 +73,11 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     };
     let listeners = fields.get("listeners");
     let pair = fields.get("pair").and_then(|it| pair::read(it, reader));
-    let own = pair.as_ref().map(pair::own_addresses);
+    let own = match &pair {
+        Some(pair) => Some(pair::own_addresses(pair)),
+        // A broken pair has been told: `self:` in a listener is not wrong itself.
+        None => fields.has("pair").then(Vec::new),
+    };
     let listeners = listeners.map(|it| listeners::read(it, &known, own.as_deref(), reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
     plane::check(&fields, &listeners, &pools, reader);
