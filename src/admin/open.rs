@@ -46,7 +46,7 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, OpenError> {
 
 /// A socket at `path` for its owner and group. What a killed process left
 /// there is replaced; a living one is not.
-pub(super) fn unix(path: &Path) -> Result<UnixListener, OpenError> {
+pub(super) fn unix(path: &Path) -> Result<(UnixListener, Unlink), OpenError> {
     let trouble = |cause| OpenError::Unix {
         path: path.to_owned(),
         cause,
@@ -66,8 +66,20 @@ pub(super) fn unix(path: &Path) -> Result<UnixListener, OpenError> {
         fs::remove_file(path).map_err(trouble)?;
     }
     let listener = UnixListener::bind(path).map_err(trouble)?;
+    let unlink = Unlink(path.to_owned());
     fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(trouble)?;
-    Ok(listener)
+    Ok((listener, unlink))
+}
+
+/// Takes the socket's file away when the process ends in order, or when its
+/// start fails after the socket was made.
+pub(super) struct Unlink(PathBuf);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        // Somebody may have taken it away already.
+        let _gone = fs::remove_file(&self.0);
+    }
 }
 
 #[cfg(test)]
@@ -87,14 +99,27 @@ mod tests {
     async fn a_dead_process_leaves_its_place_and_a_living_one_keeps_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/admin.sock");
-        let first = unix(&path).unwrap();
+        let (first, unlink) = unix(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(matches!(unix(&path), Err(OpenError::InUse(_))));
+        // As a process that was killed.
+        std::mem::forget(unlink);
         drop(first);
+        assert!(path.exists());
         assert!(unix(&path).is_ok());
         let file = folder.path().join("file");
         fs::write(&file, "precious").unwrap();
         assert!(matches!(unix(&file), Err(OpenError::NotASocket(_))));
+    }
+
+    #[tokio::test]
+    async fn a_failed_start_leaves_no_admin_sock_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let opened = unix(&path).unwrap();
+        assert!(path.exists());
+        drop(opened);
+        assert!(!path.exists());
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,19 +42,9 @@ const REST: Duration = Duration::from_millis(100);
 /// The admin interface, open and not yet answering.
 pub struct Server {
     tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, PathBuf)>,
+    unix: Option<(UnixListener, open::Unlink)>,
     router: Router,
     sink: Sink,
-}
-
-/// Takes the socket's file away when the process ends in order.
-struct Unlink(PathBuf);
-
-impl Drop for Unlink {
-    fn drop(&mut self) {
-        // Somebody may have taken it away already.
-        let _gone = std::fs::remove_file(&self.0);
-    }
 }
 
 /// What this machine calls itself, in full and in short.
@@ -80,7 +69,7 @@ impl Server {
             None => None,
         };
         let unix = match &settings.socket {
-            Some(path) => Some((open::unix(path)?, path.clone())),
+            Some(path) => Some(open::unix(path)?),
             None => None,
         };
         let gate = Gate::new(
@@ -123,11 +112,11 @@ impl Server {
                 }
             });
         }
-        if let Some((listener, path)) = self.unix {
+        if let Some((listener, unlink)) = self.unix {
             let router = self.router.layer(Extension(Via::Unix));
             let door = Door::new(router, MOST_PER_DOOR, self.sink);
             tokio::spawn(async move {
-                let _unlink = Unlink(path);
+                let _unlink = unlink;
                 loop {
                     let accepted = listener.accept().await.map(|(stream, _)| stream);
                     door.take(accepted, At::default()).await;
