@@ -61,14 +61,14 @@ struct World {
 
 /// Shared by all workers, because limits are those of the process.
 fn places(world: &World, _worker: usize) {
-    assert!(world.backend.places.acquire(None));
-    world.backend.places.release();
+    assert!(world.backend.live.places.acquire(None));
+    world.backend.live.places.release();
 }
 
 /// Each worker has its own.
 fn counters(world: &World, worker: usize) {
     let listener = world.listener.cells.of(worker);
-    let backend = world.backend.cells.of(worker);
+    let backend = world.backend.live.cells.of(worker);
     listener.accepted.add(1);
     backend.connections.add(1);
     let pool = world.pool.cells.of(worker);
@@ -96,7 +96,7 @@ fn median(part: Part, other: Option<usize>) -> f64 {
     let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
     let name = || Name::new("versus").unwrap();
     let world = World {
-        backend: Backend::new(BackendId(1), name(), name(), address.into(), 2),
+        backend: Backend::new(BackendId(1), name(), name(), Some(address.into()), 2),
         listener: ListenerLive::new(2),
         pool: PoolLive::new(2),
     };

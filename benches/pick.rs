@@ -65,7 +65,7 @@ fn pool(policy: Policy, count: u16) -> Arc<tandem::pool::PoolView> {
     settings.policy = policy;
     let wanted = Wanted {
         addresses: (1..=count)
-            .map(|port| Endpoint::Tcp(([127, 0, 0, 1], port).into()))
+            .map(|port| Some(Endpoint::Tcp(([127, 0, 0, 1], port).into())))
             .collect(),
         settings,
     };

@@ -109,7 +109,7 @@ fn board(count: u16) -> Board {
         .collect();
     let wanted = Wanted {
         addresses: (1..=count)
-            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into())
+            .map(|port| Some(SocketAddr::from(([127, 0, 0, 1], port)).into()))
             .collect(),
         settings: PoolSettings::new(name.clone(), Protocol::Tcp, backends),
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem::clock::Seed;
-use tandem::health::{Health, News, ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
+use tandem::health::{Aim, Health, News, ProbeKind, ProbeSettings, Prober, Report, Target, Timing};
 use tandem::pool::{BackendId, BackendState};
 use tandem::types::Name;
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<News>) -> Prober 
     let reports = reports.clone();
     Prober::start(
         BackendId(id),
-        target,
+        Aim::Target(target),
         settings,
         Health::new(true),
         Seed(id),

@@ -197,18 +197,18 @@ impl Control {
         let resets = report.is_lost && pool.on_dead == OnDead::Reset;
         // One that has refused probes may be found lost later, with sessions or
         // without.
-        if before != report.state || (resets && backend.active() > 0) {
+        if before != report.state || (resets && backend.live.active() > 0) {
             self.world.sink.say(Event::Backend {
                 pool: backend.pool.clone(),
                 backend: backend.name.clone(),
-                address: backend.address.to_string(),
+                address: backend.whereabouts(pool),
                 from: before.as_str(),
                 to: report.state.as_str(),
                 why: report.why.clone(),
             });
         }
         if matches!(report.state, BackendState::Up { .. }) {
-            backend.trust();
+            backend.live.trust();
         }
         if resets {
             self.lost.push(report.id);
@@ -424,8 +424,20 @@ impl Control {
             .probers
             .adjust(&self.board, config, &delta, &before, named);
         for (id, state, since) in found_again {
-            // It is there: the board has just named it.
-            let _starting = self.board.set_state(id, state, since);
+            let before = self.board.set_state(id, state, since);
+            let mut backends = self.board.backends();
+            if let Some(before) = before.filter(|it| *it != state && *it != BackendState::Starting)
+                && let Some((backend, pool)) = backends.find(|(it, _)| it.id == id)
+            {
+                self.world.sink.say(Event::Backend {
+                    pool: backend.pool.clone(),
+                    backend: backend.name.clone(),
+                    address: backend.whereabouts(pool),
+                    from: before.as_str(),
+                    to: state.as_str(),
+                    why: "its new probe has found it so elsewhere".to_owned(),
+                });
+            }
         }
         world.probes.store(Arc::new(self.probers.cells()));
         workers.log_connections(config.log.connections);

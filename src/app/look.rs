@@ -106,15 +106,6 @@ fn pool_status(world: &World, pool: &PoolView) -> PoolStatus {
 fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> BackendStatus {
     let backend = &view.backend;
     let now = clock::now();
-    let mut settings = pool.settings.backends.iter();
-    let configured = settings.find(|it| it.name == backend.name);
-    let address = match configured {
-        // A host name that has never been found.
-        Some(configured) if backend.address.tcp().is_some_and(|it| it.port() == 0) => {
-            configured.address.to_string()
-        }
-        Some(_) | None => backend.address.to_string(),
-    };
     let kernel = world.kernel.measured().unwrap_or_default();
     let (open, given) = of_backend(&kernel, view);
     let probes = world.probes.load();
@@ -127,15 +118,16 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
     };
     BackendStatus {
         name: backend.name.to_string(),
-        address,
+        address: backend.whereabouts(&pool.settings),
         state: view.state.as_str().to_owned(),
         state_seconds: now.since(view.since).as_secs(),
         weight: view.weight,
         effective_weight: f64::from(view.effective) / 1000.0,
         tier: view.tier,
-        connections: backend.active() + open.unwrap_or(0),
+        connections: backend.live.active() + open.unwrap_or(0),
         max_connections: view.max_connections,
-        connections_total: backend.cells.sum(|cells| cells.connections.get()) + given.unwrap_or(0),
+        connections_total: backend.live.cells.sum(|cells| cells.connections.get())
+            + given.unwrap_or(0),
         last_probe: last.map(probe),
     }
 }
@@ -242,11 +234,11 @@ fn connection_samples(
     let labels = [backend.pool.as_str(), backend.name.as_str()];
     let (open, given) = of_backend(kernel, view);
     if has_workers || open.is_some() {
-        let open = u64::from(backend.active()) + u64::from(open.unwrap_or(0));
+        let open = u64::from(backend.live.active()) + u64::from(open.unwrap_or(0));
         out.push(Sample::count(&metrics::BACKEND_CONNECTIONS, &labels, open));
     }
     if has_workers || given.is_some() {
-        let made = backend.cells.sum(|it| it.connections.get()) + given.unwrap_or(0);
+        let made = backend.live.cells.sum(|it| it.connections.get()) + given.unwrap_or(0);
         let metric = &metrics::BACKEND_CONNECTIONS_TOTAL;
         out.push(Sample::count(metric, &labels, made));
     }
@@ -464,7 +456,7 @@ fn port_samples(ports: &LocalPorts<'_>, view: &BackendView, out: &mut Vec<Sample
 fn traffic_samples(view: &BackendView, out: &mut Vec<Sample>) {
     let backend = &view.backend;
     let (pool, name) = (backend.pool.as_str(), backend.name.as_str());
-    let cells = &backend.cells;
+    let cells = &backend.live.cells;
     out.extend([
         Sample::count(
             &metrics::BACKEND_BYTES,

@@ -36,7 +36,7 @@ impl<'s> LocalPorts<'s> {
         let mut used = HashMap::new();
         for view in snapshot.pools.iter().flat_map(|pool| &pool.backends) {
             if let Some(server) = server(view) {
-                *used.entry(server).or_default() += u64::from(view.backend.active());
+                *used.entry(server).or_default() += u64::from(view.backend.live.active());
             }
         }
         Self { each, used }
@@ -53,14 +53,14 @@ impl<'s> LocalPorts<'s> {
     /// How many there are.
     pub(super) fn most(&self, view: &BackendView) -> Option<u64> {
         // Where no source is named the kernel chooses one, always the same.
-        view.backend.address.tcp()?;
+        view.backend.tcp()?;
         Some(self.each? * view.sources.len().max(1) as u64)
     }
 }
 
 /// `None`: a unix socket, which takes no port.
 fn server(view: &BackendView) -> Option<Server<'_>> {
-    Some((view.backend.address.tcp()?, &view.sources))
+    Some((view.backend.tcp()?, &view.sources))
 }
 
 /// How many ports lie in `range` ("32768 60999") and are not in `reserved`
@@ -104,7 +104,7 @@ mod tests {
             settings.source = Sources::new(sources.iter().map(|it| it.parse().unwrap()).collect());
             Wanted {
                 settings,
-                addresses: vec![Endpoint::Tcp(address)],
+                addresses: vec![Some(Endpoint::Tcp(address))],
             }
         };
         let two = ["10.0.0.2", "10.0.0.3"];
@@ -114,7 +114,7 @@ mod tests {
         let snapshot = board.compose(Moment::START);
         let view = |at: usize| &snapshot.pools[at].backends[0];
         for at in [0, 0, 1, 2] {
-            assert!(view(at).backend.places.acquire(None));
+            assert!(view(at).backend.live.places.acquire(None));
         }
         let ports = LocalPorts::count(&snapshot, Some(100));
         let said = |at: usize| (ports.used(view(at)), ports.most(view(at)));

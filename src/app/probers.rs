@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::{Moment, Seed};
 use crate::config::Config;
-use crate::health::{Health, Known, News, ProbeCells, ProbeSettings, Prober, Spare, Target};
+use crate::health::{Aim, Health, Known, News, ProbeCells, ProbeSettings, Prober, Spare, Target};
 use crate::pool::{Backend, BackendId, BackendState, Board, Delta, PoolSettings};
 use crate::proxy::Seen;
 use crate::types::{Address, Endpoint};
@@ -32,18 +32,29 @@ struct Probed {
     /// Whether it cannot probe, for a reason of our own.
     is_blind: bool,
     settings: ProbeSettings,
-    target: Target,
+    aim: Aim,
 }
 
 impl Probed {
-    /// Probes in another way, if anything about it has changed.
-    fn renew(&mut self, settings: &ProbeSettings, target: Target) {
-        if self.settings == *settings && self.target == target {
-            return;
+    /// Probes in another way, if anything about it has changed. Says whether
+    /// the other way may find something else; then `known` is what is known by
+    /// it.
+    fn renew(&mut self, settings: &ProbeSettings, aim: Aim, known: Option<Health>) -> bool {
+        if self.settings == *settings && self.aim == aim {
+            return false;
         }
-        self.prober.reconfigure(settings.clone(), target.clone());
+        let sees_otherwise = self.sees_otherwise(settings, &aim);
+        let known = known.filter(|_| sees_otherwise);
+        self.prober
+            .reconfigure(settings.clone(), aim.clone(), known);
         self.settings = settings.clone();
-        self.target = target;
+        self.aim = aim;
+        sees_otherwise
+    }
+
+    /// Whether a probe like that may find something else than this one.
+    fn sees_otherwise(&self, settings: &ProbeSettings, aim: &Aim) -> bool {
+        self.settings.kind != settings.kind || !self.aim.is_alike(aim)
     }
 }
 
@@ -98,9 +109,9 @@ impl Probers {
     }
 
     /// Starts, stops and changes probers for the backends of `board`, which has
-    /// changed by `delta`. Returns what is known of new ones out of `before`:
-    /// what those were that were probed alike. `is_named` says whether a
-    /// backend's address is one of a host name's.
+    /// changed by `delta`. Returns what is known, out of `before`, of those that
+    /// are new or to be probed otherwise: what those were that were probed alike.
+    /// `is_named` says whether a backend's address is one of a host name's.
     pub(super) fn adjust(
         &mut self,
         board: &Board,
@@ -109,49 +120,57 @@ impl Probers {
         before: &[Verdict],
         is_named: impl Fn(&Backend) -> bool,
     ) -> Vec<Verdict> {
-        let known = if delta.added.is_empty() {
-            Known::default()
-        } else {
-            self.known(before)
+        let mut probes = HashMap::new();
+        for pool in &config.pools {
+            probes.insert(&pool.pool.name, &pool.probe);
+        }
+        let wanted = board.backends().filter_map(|(backend, pool)| {
+            let probe = *probes.get(&pool.name)?;
+            Some((backend, aim(backend, pool, probe), probe))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let is_other = |(backend, aim, probe): &(&Arc<Backend>, Aim, &ProbeSettings)| {
+            let probed = self.all.get(&backend.id);
+            probed.is_none_or(|it| it.sees_otherwise(probe, aim))
         };
-        let mut found_again = Vec::new();
+        let known = if wanted.iter().any(is_other) {
+            self.known(before)
+        } else {
+            Known::default()
+        };
         for (backend, _) in &delta.removed {
             self.all.remove(&backend.id);
         }
-        for (backend, pool) in board.backends() {
-            let mut pools = config.pools.iter();
-            let Some(found) = pools.find(|it| it.pool.name == pool.name) else {
-                continue;
-            };
-            let target = target(backend, pool, &found.probe);
-            match self.all.entry(backend.id) {
+        let mut found_again = Vec::new();
+        for (backend, aim, probe) in wanted {
+            // One that may be elsewhere, too, must be found dead here to be
+            // looked for there.
+            let verdict = known
+                .of(&aim, &probe.kind)
+                .filter(|(state, _)| *state != BackendState::Down || !is_named(backend));
+            let health = verdict.map(|(state, _)| Health::known(state));
+            let is_found_again = match self.all.entry(backend.id) {
                 Entry::Vacant(entry) => {
-                    let verdict = known.of(&target, &found.probe.kind);
-                    // One that may be elsewhere, too, must be found dead here
-                    // to be looked for there.
-                    let verdict = verdict
-                        .filter(|(state, _)| *state != BackendState::Down || !is_named(backend));
-                    let health = match verdict {
-                        Some((state, _)) => Health::known(state),
-                        None => Health::new(self.is_cold),
-                    };
-                    found_again.extend(verdict.map(|(state, since)| (backend.id, state, since)));
                     let prober = Prober::start(
                         backend.id,
-                        target.clone(),
-                        found.probe.clone(),
-                        health,
+                        aim.clone(),
+                        probe.clone(),
+                        health.unwrap_or_else(|| Health::new(self.is_cold)),
                         self.seed.fork(backend.id.0),
                         (Arc::clone(&self.spare), self.reports.clone()),
                     );
                     entry.insert(Probed {
                         prober,
                         is_blind: false,
-                        settings: found.probe.clone(),
-                        target,
+                        settings: probe.clone(),
+                        aim,
                     });
+                    true
                 }
-                Entry::Occupied(entry) => entry.into_mut().renew(&found.probe, target),
+                Entry::Occupied(entry) => entry.into_mut().renew(probe, aim, health),
+            };
+            if is_found_again {
+                found_again.extend(verdict.map(|(state, since)| (backend.id, state, since)));
             }
         }
         found_again
@@ -161,8 +180,10 @@ impl Probers {
     fn known(&self, before: &[Verdict]) -> Known {
         let mut known = Known::default();
         for (id, state, since) in before {
-            if let Some(probed) = self.all.get(id) {
-                let (target, kind) = (probed.target.clone(), probed.settings.kind.clone());
+            if let Some(probed) = self.all.get(id)
+                && let Aim::Target(target) = &probed.aim
+            {
+                let (target, kind) = (target.clone(), probed.settings.kind.clone());
                 known.note(target, kind, *state, *since);
             }
         }
@@ -170,29 +191,32 @@ impl Probers {
     }
 }
 
-/// What a backend's prober connects to.
-fn target(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Target {
+/// Whom a backend's prober asks.
+fn aim(backend: &Backend, pool: &PoolSettings, probe: &ProbeSettings) -> Aim {
     let mut settings = pool.backends.iter();
     let configured = settings.find(|it| it.name == backend.name);
     let host = match configured.map(|it| &it.address) {
-        Some(Address::Host { host, .. }) => host.clone(),
-        Some(Address::Ip(_) | Address::Unix(_)) | None => backend.address.host(),
+        Some(Address::Host { host, .. }) => Some(host),
+        Some(Address::Ip(_) | Address::Unix(_)) | None => None,
     };
-    let mut address = backend.address.clone();
-    if let (Some(port), Endpoint::Tcp(address)) = (probe.port, &mut address)
-        && address.port() != 0
-    {
+    let Some(mut address) = backend.address.clone() else {
+        let host = host.map_or(backend.name.as_str(), String::as_str);
+        return Aim::Nowhere(host.to_owned());
+    };
+    let is_clients_port = probe.is_at(address.port());
+    let host = host.map_or_else(|| address.host(), String::clone);
+    if let (Some(port), Endpoint::Tcp(address)) = (probe.port, &mut address) {
         address.set_port(port);
     }
-    Target {
+    Aim::Target(Target {
         pool: backend.pool.clone(),
         backend: backend.name.clone(),
-        address: address.clone(),
-        is_clients_port: probe.is_at(backend.address.port()),
+        is_clients_port,
         host,
         sources: configured
             .map_or(&pool.source, |it| pool.sources_of(it))
-            .towards(&address),
+            .towards(Some(&address)),
+        address,
         send_proxy: pool.send_proxy,
-    }
+    })
 }

@@ -20,10 +20,6 @@ use crate::types::{Address, Endpoint, Name, Taint, plain_socket};
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// How long one lookup may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Where a backend is that has never been found: nowhere. Connecting to port 0
-/// fails at once.
-const NOWHERE: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Where the backends are whose addresses are host names.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +67,7 @@ impl Addresses {
 
     /// A backend was found in `state` at `at`. Says whether it moves.
     pub(super) fn note(&mut self, backend: &Backend, state: BackendState) -> bool {
-        let Endpoint::Tcp(at) = backend.address else {
+        let Some(at) = backend.tcp() else {
             return false;
         };
         let mut known = self.0.iter_mut();
@@ -107,8 +103,8 @@ impl Addresses {
     /// A pool with the addresses of its backends.
     pub(super) fn locate(&self, settings: &PoolSettings) -> Wanted {
         let locate = |backend: &BackendSettings| match &backend.address {
-            Address::Ip(address) => Endpoint::Tcp(*address),
-            Address::Unix(path) => Endpoint::Unix(path.clone()),
+            Address::Ip(address) => Some(Endpoint::Tcp(*address)),
+            Address::Unix(path) => Some(Endpoint::Unix(path.clone())),
             Address::Host { host, port } => {
                 let wish = Wish {
                     pool: settings.name.clone(),
@@ -116,8 +112,8 @@ impl Addresses {
                     host: host.clone(),
                     port: *port,
                 };
-                let known = self.0.get(&wish);
-                Endpoint::Tcp(known.map_or(NOWHERE, Candidates::used))
+                let known = self.0.get(&wish)?;
+                Some(Endpoint::Tcp(known.used()))
             }
         };
         Wanted {

@@ -113,7 +113,7 @@ pub(super) fn once(
     let target = Target {
         pool,
         backend,
-        sources: sources.towards(&socket_address),
+        sources: sources.towards(Some(&socket_address)),
         address: socket_address,
         is_clients_port,
         host: host_of(address),

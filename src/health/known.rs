@@ -1,7 +1,7 @@
 //! What is known of servers by where they are: a backend that a reload gives
 //! another name, or puts into another pool, is no stranger. Pure.
 
-use super::{ProbeKind, Target};
+use super::{Aim, ProbeKind, Target};
 use crate::clock::Moment;
 use crate::pool::BackendState;
 
@@ -34,9 +34,23 @@ impl Known {
     /// What is known of a backend that is to be probed like this, and since
     /// when. Another kind of probe, or another address, may see something else;
     /// names and the address that a probe leaves from change nothing.
-    pub fn of(&self, target: &Target, kind: &ProbeKind) -> Option<(BackendState, Moment)> {
+    pub fn of(&self, aim: &Aim, kind: &ProbeKind) -> Option<(BackendState, Moment)> {
+        let Aim::Target(target) = aim else {
+            return None;
+        };
         let is_same = |it: &&Entry| it.kind == *kind && it.target.is_at_the_same(target);
         self.0.iter().find(is_same).map(|it| (it.state, it.since))
+    }
+}
+
+impl Aim {
+    /// Whether a probe of the one sees what a probe of the other sees.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Target(one), Self::Target(two)) => one.is_at_the_same(two),
+            (Self::Nowhere(_), Self::Nowhere(_)) => true,
+            (Self::Target(_), Self::Nowhere(_)) | (Self::Nowhere(_), Self::Target(_)) => false,
+        }
     }
 }
 
@@ -71,7 +85,7 @@ mod tests {
         let mut known = Known::default();
         let since = Moment::from_micros(7);
         known.note(target("old", 80), ProbeKind::Tcp, UP, since);
-        let of = |target: &Target| known.of(target, &ProbeKind::Tcp);
+        let of = |target: &Target| known.of(&Aim::Target(target.clone()), &ProbeKind::Tcp);
         assert_eq!(of(&target("new", 80)), Some((UP, since)));
         assert_eq!(of(&target("new", 81)), None, "another server");
         let other_host = Target {
@@ -86,9 +100,10 @@ mod tests {
         let mut known = Known::default();
         let new = BackendState::Starting;
         known.note(target("a", 80), ProbeKind::Tcp, new, Moment::START);
-        assert_eq!(known.of(&target("b", 80), &ProbeKind::Tcp), None);
+        let b = Aim::Target(target("b", 80));
+        assert_eq!(known.of(&b, &ProbeKind::Tcp), None);
         known.note(target("a", 80), ProbeKind::Tcp, UP, Moment::START);
         let other = ProbeKind::Exec(vec!["/bin/true".to_owned()]);
-        assert_eq!(known.of(&target("b", 80), &other), None);
+        assert_eq!(known.of(&b, &other), None);
     }
 }

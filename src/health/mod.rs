@@ -15,7 +15,7 @@ mod trust;
 
 pub use cells::{LastProbe, ProbeCells};
 pub use known::Known;
-pub use probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
+pub use probe::{Aim, Blindness, Failure, FailureReason, Outcome, Probe, Target};
 pub use prober::{News, Prober, Report};
 pub use request::{HttpHost, HttpMethod, HttpPath, HttpRequest, Unsendable};
 pub use settings::{

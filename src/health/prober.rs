@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::cells::ProbeCells;
-use super::probe::{Blindness, Failure, FailureReason, Outcome, Probe, Target};
+use super::probe::{Aim, Blindness, Failure, FailureReason, Outcome, Probe};
 use super::sight::Sight;
 use super::spare::Spare;
 use super::state::{Health, Sign};
@@ -58,13 +58,22 @@ pub struct Report {
     pub is_lost: bool,
 }
 
+/// How to probe from now on.
+#[derive(Debug)]
+struct Renewal {
+    settings: ProbeSettings,
+    aim: Aim,
+    /// What is known by a probe like that; `None`: what the old one has found.
+    health: Option<Health>,
+}
+
 enum Note {
     /// The backend has greeted a client.
     Greeted,
     /// The backend has refused a real connection.
     Refused,
     /// The configuration has changed.
-    Settings(Box<(ProbeSettings, Target)>),
+    Settings(Box<Renewal>),
 }
 
 /// The prober of one backend. Ends when it is dropped.
@@ -76,11 +85,11 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Begins to probe `target`, of which `health` is known, and tells every
+    /// Begins to probe `aim`, of which `health` is known, and tells every
     /// change of its state. `spare` has descriptors for when there are no others.
     pub fn start(
         id: BackendId,
-        target: Target,
+        aim: Aim,
         settings: ProbeSettings,
         health: Health,
         seed: Seed,
@@ -92,7 +101,7 @@ impl Prober {
             id,
             probe: Probe::new(&settings),
             settings,
-            target,
+            aim,
             health,
             sight: Sight::default(),
             spare,
@@ -128,10 +137,15 @@ impl Prober {
         let _enough = self.notes.try_send(Note::Greeted);
     }
 
-    /// Probes in another way from now on; what is known stays known.
-    pub fn reconfigure(&self, settings: ProbeSettings, target: Target) {
+    /// Probes in another way from now on; what is known stays known, unless
+    /// `health` is what such a probe has found.
+    pub fn reconfigure(&self, settings: ProbeSettings, aim: Aim, health: Option<Health>) {
         let notes = self.notes.clone();
-        let note = Note::Settings(Box::new((settings, target)));
+        let note = Note::Settings(Box::new(Renewal {
+            settings,
+            aim,
+            health,
+        }));
         // Refusals may fill the box; the settings wait for room, not we.
         tokio::spawn(async move {
             let _gone = notes.send(note).await;
@@ -143,7 +157,7 @@ struct Task {
     id: BackendId,
     probe: Probe,
     settings: ProbeSettings,
-    target: Target,
+    aim: Aim,
     health: Health,
     sight: Sight,
     spare: Arc<Spare>,
@@ -176,8 +190,10 @@ impl Task {
                         }
                     }
                 }
-                Ok(Some(Note::Settings(settings))) => {
-                    (self.settings, self.target) = *settings;
+                Ok(Some(Note::Settings(renewal))) => {
+                    self.settings = renewal.settings;
+                    self.aim = renewal.aim;
+                    self.health = renewal.health.unwrap_or(self.health);
                     self.probe.close().await;
                     self.probe = Probe::new(&self.settings);
                     next = next.min(clock::now() + self.settings.timing.interval);
@@ -215,7 +231,15 @@ impl Task {
     }
 
     async fn try_to_probe(&mut self) -> Outcome {
-        match guard::survive(self.probe.run(&self.target)).await {
+        let target = match &self.aim {
+            Aim::Target(target) => target,
+            // A command would ask nobody, and may pass.
+            Aim::Nowhere(host) => {
+                let why = format!("{host} has no address yet");
+                return Outcome::Fail(Failure::new(FailureReason::Unreachable, why));
+            }
+        };
+        match guard::survive(self.probe.run(target)).await {
             Ok(outcome) => outcome,
             Err(said) => {
                 // What the panic left of it is not used again.
@@ -230,7 +254,7 @@ impl Task {
 
     /// Takes note of what a probe found. Fails if nobody listens any more.
     async fn take(&mut self, outcome: Outcome) -> Result<(), Gone> {
-        let (sign, why) = match read(outcome, &self.target) {
+        let (sign, why) = match read(outcome, &self.aim) {
             Ok(seen) => seen,
             Err(blindness) => {
                 if self.sight.observe(Some(blindness.fault)).is_some() {
@@ -269,12 +293,12 @@ impl Task {
 }
 
 /// What a probe says of the backend, if it says anything.
-fn read(outcome: Outcome, target: &Target) -> Result<(Sign, String), Blindness> {
+fn read(outcome: Outcome, aim: &Aim) -> Result<(Sign, String), Blindness> {
     Ok(match outcome {
         Outcome::Pass => (Sign::Pass, "the probe passed".to_owned()),
         Outcome::Drain => (Sign::Drain, "the probe asked to drain".to_owned()),
         Outcome::Saturated => (Sign::Saturated, "the server is full".to_owned()),
-        Outcome::Fail(failure) if refuses_clients(&failure, target) => {
+        Outcome::Fail(failure) if refuses_clients(&failure, aim) => {
             (Sign::Refused, failure.to_string())
         }
         Outcome::Fail(failure) => (Sign::Fail, failure.to_string()),
@@ -283,8 +307,9 @@ fn read(outcome: Outcome, target: &Target) -> Result<(Sign, String), Blindness> 
 }
 
 /// Whether clients would have been refused as the probe was.
-fn refuses_clients(failure: &Failure, target: &Target) -> bool {
-    failure.reason == FailureReason::ConnectRefused && target.is_clients_port
+fn refuses_clients(failure: &Failure, aim: &Aim) -> bool {
+    let is_clients_port = matches!(aim, Aim::Target(target) if target.is_clients_port);
+    failure.reason == FailureReason::ConnectRefused && is_clients_port
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@ use std::time::Duration;
 use super::super::probe::kit;
 use super::super::{ProbeKind, Timing};
 use super::*;
-use crate::types::Endpoint;
 
 fn settings() -> ProbeSettings {
     let quick = Duration::from_millis(5);
@@ -33,7 +32,7 @@ async fn a_probe_that_panics_is_no_verdict_and_the_next_one_runs() {
         id: BackendId(1),
         probe: Probe::broken(),
         settings: settings(),
-        target,
+        aim: Aim::Target(target),
         health: Health::new(true),
         sight: Sight::default(),
         spare: Arc::default(),
@@ -74,7 +73,7 @@ async fn a_command_that_vanishes_leaves_the_verdict() {
     let (id, spare) = (BackendId(1), Arc::default());
     let prober = Prober::start(
         id,
-        target,
+        Aim::Target(target),
         settings,
         Health::new(true),
         Seed(1),
@@ -115,15 +114,53 @@ async fn a_command_that_vanishes_leaves_the_verdict() {
 
 #[tokio::test]
 async fn a_name_without_an_address_is_down_whatever_the_probe_would_say() {
-    let (_listener, mut target) = kit::listener().await;
-    target.address = Endpoint::Tcp(([0, 0, 0, 0], 0).into());
-    "db.example".clone_into(&mut target.host);
     let always = ProbeKind::Exec(vec!["/bin/true".to_owned()]);
     for kind in [always, ProbeKind::Tcp] {
-        let outcome = Probe::new(&kit::settings(kind)).run(&target).await;
-        let Outcome::Fail(failure) = outcome else {
-            panic!("{outcome:?}");
+        let (reports, mut inbox) = mpsc::channel(16);
+        let _prober = Prober::start(
+            BackendId(1),
+            Aim::Nowhere("db.example".to_owned()),
+            kit::settings(kind),
+            Health::new(true),
+            Seed(1),
+            (Arc::default(), reports),
+        );
+        let News::State(report) = next(&mut inbox).await else {
+            panic!("it is down");
         };
-        assert_eq!(failure.to_string(), "db.example has no address yet");
+        assert_eq!(report.state, BackendState::Down);
+        assert_eq!(report.why, "db.example has no address yet");
     }
+}
+
+#[tokio::test]
+async fn what_another_has_found_by_the_new_probe_goes_before_what_the_old_one_found() {
+    let (_listener, target) = kit::listener().await;
+    let slow = |kind| {
+        let mut settings = kit::settings(kind);
+        settings.timing.interval = Duration::from_secs(600);
+        settings
+    };
+    let (reports, mut inbox) = mpsc::channel(16);
+    let prober = Prober::start(
+        BackendId(1),
+        Aim::Target(target.clone()),
+        slow(ProbeKind::Tcp),
+        Health::known(BackendState::Down),
+        Seed(1),
+        (Arc::default(), reports),
+    );
+    let full = Some(Health::known(BackendState::Saturated));
+    prober.reconfigure(slow(ProbeKind::Tcp), Aim::Target(target), full);
+    // Only who is known to be full is greeted with effect.
+    for _ in 0..2000 {
+        prober.greeted();
+        if let Ok(Some(News::State(report))) =
+            tokio::time::timeout(Duration::from_millis(5), inbox.recv()).await
+        {
+            assert_eq!(report.state, BackendState::Up { ramp_from: None });
+            return;
+        }
+    }
+    panic!("the old verdict is still there");
 }

@@ -57,7 +57,7 @@ impl Ruleset {
             let binds = &view.door.listener.binds;
             let members = view.pool.backends.iter().map(|it| &it.backend);
             // Others are refused by the configuration's checks.
-            let members = members.filter_map(|it| Some((it.id.0, it.address.tcp()?)));
+            let members = members.filter_map(|it| Some((it.id.0, it.tcp()?)));
             backends.extend(members.clone());
             Service {
                 listener: view.door.id.0,

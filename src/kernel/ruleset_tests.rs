@@ -33,7 +33,7 @@ fn board(binds: &[&str], plane: Plane, backends: &[(&str, u16, u8)]) -> (Board, 
         settings: PoolSettings::new(name("web"), Protocol::Tcp, settings),
         addresses: backends
             .iter()
-            .map(|it| Endpoint::Tcp(it.0.parse().unwrap()))
+            .map(|it| Some(Endpoint::Tcp(it.0.parse().unwrap())))
             .collect(),
     };
     let mut board = Board::new(1);

@@ -1,21 +1,23 @@
 //! A backend as the data plane knows it: who it is, and its live counters.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counters::{Cell, Histogram, PerWorker};
 use super::line::Places;
+use super::settings::PoolSettings;
 use crate::clock::Moment;
 use crate::types::{BadHeader, ConnectFailure, Endpoint, Name, Reason, Sources};
 
-/// Which backend, for the life of the process. A backend that keeps its pool,
-/// name and address over a reload keeps its number.
+/// Which backend, for the life of the process. A backend that stays where it is
+/// keeps its number, whatever a reload calls it or its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u64);
 
-/// One server behind us: identity and live counters. Its weight and state are
-/// in the [`Snapshot`](super::Snapshot).
+/// One server behind us: who it is, and its live counters. Its weight and state
+/// are in the [`Snapshot`](super::Snapshot).
 #[derive(Debug)]
 pub struct Backend {
     /// Its number.
@@ -24,8 +26,16 @@ pub struct Backend {
     pub pool: Name,
     /// Its name in the pool.
     pub name: Name,
-    /// Where it is.
-    pub address: Endpoint,
+    /// Where it is; `None`: its host name has never been found. Nobody is sent
+    /// there.
+    pub address: Option<Endpoint>,
+    /// Its counters. They outlive its names: see [`Backend::renamed`].
+    pub live: Arc<BackendLive>,
+}
+
+/// Live counters of a backend.
+#[derive(Debug)]
+pub struct BackendLive {
     /// What workers count.
     pub cells: PerWorker<BackendCells>,
     /// Connections open or being made, of all workers.
@@ -53,6 +63,57 @@ pub struct BackendCells {
 }
 
 impl Backend {
+    /// A backend nobody has connected to yet.
+    pub fn new(
+        id: BackendId,
+        pool: Name,
+        name: Name,
+        address: Option<Endpoint>,
+        workers: usize,
+    ) -> Self {
+        Self {
+            id,
+            pool,
+            name,
+            address,
+            live: Arc::new(BackendLive::new(workers)),
+        }
+    }
+
+    /// The same server, by other names. Sessions that began before go on under
+    /// the old ones, and count where the new ones count.
+    pub fn renamed(&self, pool: Name, name: Name) -> Self {
+        Self {
+            id: self.id,
+            pool,
+            name,
+            address: self.address.clone(),
+            live: Arc::clone(&self.live),
+        }
+    }
+
+    /// Where it is, for people: its address, or else its host name.
+    pub fn whereabouts(&self, pool: &PoolSettings) -> String {
+        if let Some(address) = &self.address {
+            return address.to_string();
+        }
+        let mut all = pool.backends.iter();
+        let configured = all.find(|it| it.name == self.name);
+        configured.map_or_else(String::new, |it| it.address.to_string())
+    }
+
+    /// Whether it is reached over a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.address.as_ref().is_some_and(Endpoint::is_unix)
+    }
+
+    /// Its IP address and port, if it has such.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        self.address.as_ref()?.tcp()
+    }
+}
+
+impl BackendLive {
     /// For how long a backend is avoided, where another can serve, after a
     /// connection to it failed: until the next probe has had its say. Doubles
     /// with each failure, for probes may see another port than clients do.
@@ -60,13 +121,8 @@ impl Backend {
     /// The longest suspicion is 32 times that: about a minute.
     const MOST_DOUBLINGS: u32 = 5;
 
-    /// A backend nobody has connected to yet.
-    pub fn new(id: BackendId, pool: Name, name: Name, address: Endpoint, workers: usize) -> Self {
+    fn new(workers: usize) -> Self {
         Self {
-            id,
-            pool,
-            name,
-            address,
             cells: PerWorker::new(workers),
             places: Places::new(),
             source_turn: AtomicUsize::new(0),
@@ -216,20 +272,9 @@ impl ListenerLive {
 mod tests {
     use super::*;
 
-    fn backend() -> Backend {
-        let name = Name::new("a").unwrap();
-        Backend::new(
-            BackendId(1),
-            name.clone(),
-            name,
-            Endpoint::Tcp(([127, 0, 0, 1], 1).into()),
-            1,
-        )
-    }
-
     #[test]
     fn places_are_bounded_and_come_back() {
-        let backend = backend();
+        let backend = BackendLive::new(1);
         assert!(backend.places.acquire(Some(1)));
         assert!(!backend.places.acquire(Some(1)));
         assert_eq!(backend.active(), 1);
@@ -239,27 +284,27 @@ mod tests {
 
     #[test]
     fn suspicion_passes() {
-        let backend = backend();
+        let backend = BackendLive::new(1);
         let now = Moment::from_micros(5);
         backend.suspect(now, ConnectFailure::TimedOut);
         assert!(backend.is_suspect(now) && !backend.is_refusing(now));
-        assert!(!backend.is_suspect(now + Backend::SUSPICION));
+        assert!(!backend.is_suspect(now + BackendLive::SUSPICION));
         backend.suspect(now, ConnectFailure::Refused);
         assert!(backend.is_suspect(now) && backend.is_refusing(now));
-        assert!(!backend.is_refusing(now + Backend::SUSPICION * 2));
+        assert!(!backend.is_refusing(now + BackendLive::SUSPICION * 2));
         backend.trust();
         assert!(!backend.is_suspect(now));
     }
 
     #[test]
     fn suspicion_doubles_and_a_trial_is_one_clients() {
-        let backend = backend();
+        let backend = BackendLive::new(1);
         let now = Moment::from_micros(5);
         backend.begin(now);
         assert!(!backend.is_suspect(now), "nothing has failed yet");
         backend.suspect(now, ConnectFailure::TimedOut);
         backend.suspect(now, ConnectFailure::TimedOut);
-        let later = now + Backend::SUSPICION * 2;
+        let later = now + BackendLive::SUSPICION * 2;
         assert!(backend.is_suspect(later - Duration::from_micros(1)));
         assert!(!backend.is_suspect(later));
         backend.begin(later);
@@ -267,7 +312,7 @@ mod tests {
         for _ in 0..99 {
             backend.suspect(now, ConnectFailure::TimedOut);
         }
-        assert!(!backend.is_suspect(now + Backend::SUSPICION * 32));
+        assert!(!backend.is_suspect(now + BackendLive::SUSPICION * 32));
         backend.trust();
         backend.begin(now);
         assert!(!backend.is_suspect(now));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, BackendId, PoolLive};
 use super::doors::Doors;
+use super::left_over::{self, Left};
 use super::settings::{BackendSettings, ListenerSettings, PoolSettings};
 use super::snapshot::{BackendView, PoolView, Snapshot};
 use super::state::BackendState;
@@ -35,8 +36,8 @@ struct Pool {
 }
 
 #[derive(Debug)]
-struct Member {
-    backend: Arc<Backend>,
+pub(super) struct Member {
+    pub(super) backend: Arc<Backend>,
     settings: BackendSettings,
     state: BackendState,
     /// When it came into that state.
@@ -48,8 +49,17 @@ struct Member {
 pub struct Wanted {
     /// The settings.
     pub settings: PoolSettings,
-    /// The address of each backend, in the order of the settings.
-    pub addresses: Vec<Endpoint>,
+    /// The address of each backend, in the order of the settings; `None`: it has
+    /// none yet.
+    pub addresses: Vec<Option<Endpoint>>,
+}
+
+impl Wanted {
+    /// Each backend, and where it is.
+    pub(super) fn backends(&self) -> impl Iterator<Item = (&BackendSettings, Option<&Endpoint>)> {
+        let addresses = self.addresses.iter().map(Option::as_ref);
+        self.settings.backends.iter().zip(addresses)
+    }
 }
 
 /// What a new configuration means for those who watch over sockets and probes.
@@ -59,6 +69,17 @@ pub struct Delta {
     pub added: Vec<Arc<Backend>>,
     /// Backends that are gone, each with the drain timeout of its pool.
     pub removed: Vec<(Arc<Backend>, Option<Duration>)>,
+}
+
+impl Member {
+    /// The same server, in this pool and by this name.
+    pub(super) fn renamed(self, pool: &Name, name: &Name) -> Self {
+        if self.backend.pool == *pool && self.backend.name == *name {
+            return self;
+        }
+        let backend = Arc::new(self.backend.renamed(pool.clone(), name.clone()));
+        Self { backend, ..self }
+    }
 }
 
 impl Board {
@@ -73,8 +94,9 @@ impl Board {
         }
     }
 
-    /// Takes new settings. Whoever keeps pool, name and address keeps health,
-    /// counters and sessions.
+    /// Takes new settings. Whoever keeps its pool, name and address keeps health,
+    /// counters and sessions; whoever only keeps its address, too, by the names
+    /// that it has now.
     pub fn configure(
         &mut self,
         listeners: &[ListenerSettings],
@@ -83,78 +105,67 @@ impl Board {
     ) -> Delta {
         let mut delta = Delta::default();
         let mut old_pools = std::mem::take(&mut self.pools);
+        let mut left = Vec::new();
+        for pool in &mut old_pools {
+            let timeout = pool.settings.drain_timeout;
+            let members = std::mem::take(&mut pool.members).into_iter();
+            left.extend(members.map(|member| Left { member, timeout }));
+        }
+        let (kept, left) = left_over::keep(left, pools);
+        let mut kept = kept.into_iter();
         for wanted in pools {
             let old = old_pools
                 .iter()
                 .position(|pool| pool.settings.name == wanted.settings.name)
                 .map(|at| old_pools.swap_remove(at));
-            let pool = self.renew_pool(old, wanted, now, &mut delta);
+            let mut pool = self.renew_pool(old, wanted);
+            for (settings, address) in wanted.backends() {
+                let member = kept.next().flatten().map(|it| Member {
+                    settings: settings.clone(),
+                    ..it
+                });
+                pool.members.push(member.unwrap_or_else(|| {
+                    let pool = &wanted.settings.name;
+                    let backend = self.new_backend(pool, &settings.name, address.cloned());
+                    delta.added.push(Arc::clone(&backend));
+                    Member {
+                        backend,
+                        settings: settings.clone(),
+                        state: BackendState::Starting,
+                        since: now,
+                    }
+                }));
+            }
             self.pools.push(pool);
         }
-        for pool in old_pools {
-            let timeout = pool.settings.drain_timeout;
-            let gone = pool.members.into_iter();
-            delta.removed.extend(gone.map(|it| (it.backend, timeout)));
-        }
+        let gone = left.into_iter();
+        delta.removed = gone.map(|it| (it.member.backend, it.timeout)).collect();
         self.doors
             .configure(listeners, self.workers, &mut self.last_id);
         delta
     }
 
-    fn renew_pool(
-        &mut self,
-        old: Option<Pool>,
-        wanted: &Wanted,
-        now: Moment,
-        delta: &mut Delta,
-    ) -> Pool {
-        let mut pool = match old {
-            Some(mut pool) => {
-                if *pool.settings != wanted.settings {
-                    pool.settings = Arc::new(wanted.settings.clone());
-                }
-                pool
-            }
-            None => Pool {
+    /// A pool with new settings, and no members yet.
+    fn renew_pool(&self, old: Option<Pool>, wanted: &Wanted) -> Pool {
+        let Some(mut pool) = old else {
+            return Pool {
                 settings: Arc::new(wanted.settings.clone()),
                 live: Arc::new(PoolLive::new(self.workers)),
                 members: Vec::new(),
                 view: None,
-            },
+            };
         };
         pool.view = None;
-        let mut old_members = std::mem::take(&mut pool.members);
-        for (settings, address) in wanted.settings.backends.iter().zip(&wanted.addresses) {
-            let kept = old_members
-                .iter()
-                .position(|it| it.backend.name == settings.name && it.backend.address == *address)
-                .map(|at| old_members.swap_remove(at));
-            let (backend, state, since) = match kept {
-                Some(member) => (member.backend, member.state, member.since),
-                None => {
-                    let name = &wanted.settings.name;
-                    let backend = self.new_backend(name, &settings.name, address);
-                    delta.added.push(Arc::clone(&backend));
-                    (backend, BackendState::Starting, now)
-                }
-            };
-            pool.members.push(Member {
-                backend,
-                settings: settings.clone(),
-                state,
-                since,
-            });
+        if *pool.settings != wanted.settings {
+            pool.settings = Arc::new(wanted.settings.clone());
         }
-        let timeout = pool.settings.drain_timeout;
-        let gone = old_members.into_iter();
-        delta.removed.extend(gone.map(|it| (it.backend, timeout)));
         pool
     }
 
-    fn new_backend(&mut self, pool: &Name, name: &Name, address: &Endpoint) -> Arc<Backend> {
+    fn new_backend(&mut self, pool: &Name, name: &Name, address: Option<Endpoint>) -> Arc<Backend> {
         self.last_id += 1;
         let id = BackendId(self.last_id);
-        let (pool, name, address) = (pool.clone(), name.clone(), address.clone());
+        let (pool, name) = (pool.clone(), name.clone());
         Arc::new(Backend::new(id, pool, name, address, self.workers))
     }
 
@@ -245,7 +256,9 @@ impl Pool {
             // but the living would surely die of the load. Who is full, asks for
             // no connections or has not been probed yet is not dead.
             let may_be_alive = matches!(member.state, BackendState::Down | BackendState::Up { .. });
-            let effective = if is_panic && may_be_alive {
+            let effective = if member.backend.address.is_none() {
+                0
+            } else if is_panic && may_be_alive {
                 weight * 1000
             } else {
                 member.state.effective_weight(weight, ramp, now)
@@ -261,7 +274,7 @@ impl Pool {
                 sources: self
                     .settings
                     .sources_of(&member.settings)
-                    .towards(&member.backend.address),
+                    .towards(member.backend.address.as_ref()),
             }
         });
         let (settings, live) = (Arc::clone(&self.settings), Arc::clone(&self.live));

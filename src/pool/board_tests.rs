@@ -17,7 +17,7 @@ fn wanted(backends: &[BackendSettings]) -> Wanted {
     let settings = PoolSettings::new(name("web"), Protocol::Http, backends.to_vec());
     let addresses = backends
         .iter()
-        .map(|it| Endpoint::Tcp(it.address.to_string().parse().unwrap()))
+        .map(|it| Some(Endpoint::Tcp(it.address.to_string().parse().unwrap())))
         .collect();
     Wanted {
         settings,
@@ -85,6 +85,84 @@ fn backends_that_go_are_told() {
     assert!(board.compose(Moment::START).listeners.is_empty());
     assert_eq!(delta.removed[0].0.id, added[0]);
     assert_eq!(board.set_state(added[0], UP, Moment::START), None);
+}
+
+fn pool(text: &str, backends: &[BackendSettings]) -> Wanted {
+    let mut pool = wanted(backends);
+    pool.settings.name = name(text);
+    pool
+}
+
+#[test]
+fn a_server_that_is_renamed_is_the_same_server() {
+    let mut board = Board::new(1);
+    let both = [backend("a", 1), backend("b", 2)];
+    let [a, b] = ids(&board.configure(&[], &[wanted(&both)], Moment::START))[..] else {
+        panic!()
+    };
+    board.set_state(a, UP, Moment::START);
+    let before = board.compose(Moment::START);
+    let live = |world: &Snapshot, at: usize| Arc::clone(&world.pools[0].backends[at].backend.live);
+
+    // Its pool's name, its own name, and its place in the file.
+    let renamed = [backend("b", 2), backend("c", 1)];
+    let delta = board.configure(&[], &[pool("other", &renamed)], Moment::START);
+    assert!(delta.added.is_empty() && delta.removed.is_empty());
+    let after = board.compose(Moment::START);
+    let [first, second] = &after.pools[0].backends[..] else {
+        panic!()
+    };
+    assert_eq!([first.backend.id, second.backend.id], [b, a]);
+    assert_eq!([first.state, second.state], [BackendState::Starting, UP]);
+    let names = |it: &BackendView| (it.backend.pool.to_string(), it.backend.name.to_string());
+    assert_eq!(names(second), ("other".to_owned(), "c".to_owned()));
+    assert!(Arc::ptr_eq(&live(&after, 1), &live(&before, 0)));
+}
+
+#[test]
+fn of_several_at_one_address_each_is_itself() {
+    let mut board = Board::new(1);
+    let pools = |x: &str, y: &str| {
+        [
+            pool(x, &[backend("a", 1), backend("b", 1)]),
+            pool(y, &[backend("a", 1)]),
+        ]
+    };
+    let before = ids(&board.configure(&[], &pools("x", "y"), Moment::START));
+    let delta = board.configure(&[], &pools("y", "x"), Moment::START);
+    assert!(delta.added.is_empty() && delta.removed.is_empty());
+    let world = board.compose(Moment::START);
+    let now = |pool: usize, at: usize| world.pools[pool].backends[at].backend.id;
+    assert_eq!(now(0, 0), before[2], "y/a has kept its names");
+    assert_eq!(now(1, 0), before[0], "and so has x/a");
+    assert_eq!(now(0, 1), before[1], "what was x/b is at the same address");
+}
+
+#[test]
+fn who_has_no_address_is_nobody_and_is_chosen_by_nobody() {
+    let mut board = Board::new(1);
+    let lost = |names: &[&str]| {
+        let backends: Vec<_> = names.iter().map(|it| backend(it, 1)).collect();
+        let mut pool = wanted(&backends);
+        pool.settings.panic_threshold = Some(100);
+        pool.addresses.fill(None);
+        pool
+    };
+    let added = ids(&board.configure(&[], &[lost(&["a", "b"])], Moment::START));
+    for id in &added {
+        board.set_state(*id, BackendState::Down, Moment::START);
+    }
+    let world = board.compose(Moment::START);
+    assert!(world.pools[0].panic && !world.pools[0].can_serve());
+    // No address is no address in common.
+    let delta = board.configure(&[], &[lost(&["c", "a"])], Moment::START);
+    assert_eq!((delta.added.len(), delta.removed.len()), (1, 1));
+    let found = board.configure(
+        &[],
+        &[wanted(&[backend("c", 1), backend("a", 2)])],
+        Moment::START,
+    );
+    assert_eq!((found.added.len(), found.removed.len()), (2, 2));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod backend;
 mod board;
 mod counters;
 mod doors;
+mod left_over;
 mod line;
 mod pick;
 mod place;

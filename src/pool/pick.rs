@@ -57,11 +57,12 @@ impl PoolView {
             is_untried(view)
                 && view
                     .max_connections
-                    .is_none_or(|limit| view.backend.active() < limit)
+                    .is_none_or(|limit| view.backend.live.active() < limit)
         };
-        let is_sound = |view: &BackendView| has_room(view) && !view.backend.is_suspect(asking.now);
+        let is_sound =
+            |view: &BackendView| has_room(view) && !view.backend.live.is_suspect(asking.now);
         let is_hopeful =
-            |view: &BackendView| has_room(view) && !view.backend.is_refusing(asking.now);
+            |view: &BackendView| has_room(view) && !view.backend.live.is_refusing(asking.now);
         for tier in &self.tiers {
             let found = self
                 .choose(tier, asking.client, turns, rng, is_sound)
@@ -255,7 +256,7 @@ impl PoolView {
 
 /// Connections for the weight, counting the one that is about to come.
 fn load(view: &BackendView) -> u64 {
-    (u64::from(view.backend.active()) + 1) * 1_000_000_000 / u64::from(view.share().max(1))
+    (u64::from(view.backend.live.active()) + 1) * 1_000_000_000 / u64::from(view.share().max(1))
 }
 
 /// The client's address as a number that is the same on every node. An IPv4

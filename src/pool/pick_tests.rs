@@ -22,7 +22,7 @@ fn pool(policy: Policy, members: &[(u32, u8, Option<u32>)]) -> PoolView {
                     BackendId(i as u64),
                     pool_name.clone(),
                     name,
-                    address,
+                    Some(address),
                     1,
                 )),
                 state: BackendState::Up { ramp_from: None },
@@ -91,7 +91,7 @@ fn every_policy_honours_tried_full_and_tiers() {
         let mut rng = Seed(1).rng();
         let mut pick = |tried: &[BackendId]| pool.pick(asking(tried), &mut turns, &mut rng);
         assert_eq!(pick(&[BackendId(1)]), Pick::Backend(0), "{policy:?}");
-        assert!(pool.backends[0].backend.places.acquire(Some(1)));
+        assert!(pool.backends[0].backend.live.places.acquire(Some(1)));
         assert_eq!(pick(&[]), Pick::Backend(1), "{policy:?}");
         assert_eq!(pick(&[BackendId(1)]), Pick::Backend(2), "{policy:?}");
         assert_eq!(
@@ -110,6 +110,7 @@ fn a_suspect_is_avoided_while_its_tier_has_another() {
         let pool = pool(policy, &[(100, 0, None), (100, 0, None), (100, 1, None)]);
         pool.backends[0]
             .backend
+            .live
             .suspect(Moment::START, ConnectFailure::TimedOut);
         let got = hits(&pool, 100, &[]);
         assert_eq!(got, [0, 100, 0], "{policy:?}");
@@ -124,11 +125,13 @@ fn who_refuses_is_avoided_while_any_tier_has_another() {
     for policy in Policy::ALL {
         let pool = pool(policy, &[(100, 0, None), (100, 1, None)]);
         let refusing = &pool.backends[0].backend;
-        refusing.suspect(Moment::START, ConnectFailure::Refused);
+        refusing
+            .live
+            .suspect(Moment::START, ConnectFailure::Refused);
         assert_eq!(hits(&pool, 100, &[]), [0, 100], "{policy:?}");
         // Where there is no other it may have come back.
         assert_eq!(hits(&pool, 100, &[BackendId(1)]), [100, 0], "{policy:?}");
-        refusing.trust();
+        refusing.live.trust();
         assert_eq!(hits(&pool, 100, &[]), [100, 0], "{policy:?}");
     }
 }
@@ -156,7 +159,7 @@ fn a_full_server_is_the_last_choice_of_all() {
         assert_eq!(pool.usable(), 1, "{policy:?}");
         assert_eq!(of(&pool, false), Pick::Backend(2), "{policy:?}");
         // A place at another is waited for before.
-        assert!(pool.backends[2].backend.places.acquire(Some(1)));
+        assert!(pool.backends[2].backend.live.places.acquire(Some(1)));
         assert_eq!(of(&pool, false), Pick::Wait, "{policy:?}");
         assert!(
             matches!(of(&pool, true), Pick::Backend(0 | 1)),
@@ -234,10 +237,10 @@ fn least_takes_the_emptiest_for_its_weight() {
         let Pick::Backend(i) = pool.pick(asking(&[]), &mut turns, &mut rng) else {
             panic!("somebody is there");
         };
-        pool.backends[i].backend.places.acquire(None);
+        pool.backends[i].backend.live.places.acquire(None);
     }
-    assert_eq!(pool.backends[0].backend.active(), 100);
-    assert_eq!(pool.backends[1].backend.active(), 200);
+    assert_eq!(pool.backends[0].backend.live.active(), 100);
+    assert_eq!(pool.backends[1].backend.live.active(), 200);
 }
 
 #[test]
@@ -247,11 +250,11 @@ fn random2_evens_out_the_load() {
     let mut rng = Seed(5).rng();
     for _ in 0..1000 {
         if let Pick::Backend(i) = pool.pick(asking(&[]), &mut turns, &mut rng) {
-            pool.backends[i].backend.places.acquire(None);
+            pool.backends[i].backend.live.places.acquire(None);
         }
     }
     for view in &pool.backends {
-        assert!((90..=110).contains(&view.backend.active()));
+        assert!((90..=110).contains(&view.backend.live.active()));
     }
 }
 

@@ -131,7 +131,7 @@ impl Session {
     }
 
     fn try_backend(&mut self, ctx: &Context, view: &BackendView) -> Try {
-        if !view.backend.places.acquire(view.max_connections) {
+        if !view.backend.live.places.acquire(view.max_connections) {
             return Try::Lost;
         }
         if !self.tried().is_empty() {
@@ -146,7 +146,7 @@ impl Session {
         }
         self.phase = Phase::Dialing;
         self.since = ctx.now;
-        let source = view.backend.next_source(&view.sources);
+        let source = view.backend.live.next_source(&view.sources);
         self.dial(ctx, &view.backend, source)
     }
 
@@ -168,21 +168,24 @@ impl Session {
     /// Begins to connect to `backend`, at which it has a place.
     fn dial(&mut self, ctx: &Context, backend: &Backend, source: Option<IpAddr>) -> Try {
         let has_request = !self.up.waiting().is_empty();
-        let dialed = dial::start(&backend.address, source, has_request);
+        let Some(address) = &backend.address else {
+            // The board sends nobody there.
+            self.note_failure(ctx, ConnectFailure::Unreachable);
+            return Try::Failed;
+        };
+        let dialed = dial::start(address, source, has_request);
         let (mut stream, is_connected) = match dialed {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),
-            Err(error)
-                if backend.address.is_unix() && error.kind() == io::ErrorKind::WouldBlock =>
-            {
+            Err(error) if address.is_unix() && error.kind() == io::ErrorKind::WouldBlock => {
                 // The accept queue of a unix socket is full: see `redial()`.
                 self.active = ctx.now;
-                backend.begin(ctx.now);
+                backend.live.begin(ctx.now);
                 return Try::Connecting;
             }
             Err(error) => return self.blame(ctx, &error),
         };
-        backend.begin(ctx.now);
+        backend.live.begin(ctx.now);
         let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let token = Token(self.key.token(true));
         if let Err(error) = ctx.registry.register(&mut stream, token, all) {
@@ -257,8 +260,8 @@ impl Session {
     fn note_failure(&mut self, ctx: &Context, failure: ConnectFailure) {
         self.aside().failure = Some(failure.reason());
         if let Some(backend) = &self.backend {
-            backend.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
-            backend.suspect(ctx.now, failure);
+            backend.live.cells.of(ctx.worker).connect_errors[failure as usize].add(1);
+            backend.live.suspect(ctx.now, failure);
             // A refusal is proof; a timeout may be the network's or our own.
             if failure == ConnectFailure::Refused {
                 (ctx.shared.on_seen)(backend.id, Seen::Refusal);
@@ -286,7 +289,7 @@ impl Session {
         // That was decided for the sessions of this backend.
         self.end_open(ctx);
         if let Some(backend) = &self.backend
-            && backend.places.release_to(&ctx.shared.line)
+            && backend.live.places.release_to(&ctx.shared.line)
         {
             ctx.shared.announce_place();
         }
@@ -301,9 +304,9 @@ impl Session {
         let cells = self.door.pool_live.cells.of(ctx.worker);
         cells.connect_duration.observe(took);
         if let Some(backend) = &self.backend {
-            backend.cells.of(ctx.worker).connections.add(1);
-            backend.trust();
-            if backend.address.is_unix() {
+            backend.live.cells.of(ctx.worker).connections.add(1);
+            backend.live.trust();
+            if backend.is_unix() {
                 self.up.has_no_delay();
             }
         }

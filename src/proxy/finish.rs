@@ -41,7 +41,7 @@ impl Session {
             client,
             proxy_src,
             pool: self.door.pool.name.clone(),
-            backend: backend.map(|backend| (backend.name.clone(), backend.address.clone())),
+            backend: backend.and_then(|it| Some((it.name.clone(), it.address.clone()?))),
             reason,
             why: self.header_fault().map(BadHeader::as_str),
             bytes_in: self.up.moved(),

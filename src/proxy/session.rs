@@ -317,7 +317,7 @@ impl Session {
         let legs = [Some(&self.client), self.server.as_ref()];
         // An option that the kernel refuses costs its protection, not the
         // session.
-        let to_unix = self.backend.as_ref().is_some_and(|it| it.address.is_unix());
+        let to_unix = self.backend.as_ref().is_some_and(|it| it.is_unix());
         let is_tcp = [self.short_peer.address().is_some(), !to_unix];
         for leg in legs
             .into_iter()
@@ -469,7 +469,7 @@ impl Session {
         cells.bytes_in.add(bytes_in);
         cells.bytes_out.add(bytes_out);
         if let Some(backend) = &self.backend {
-            let cells = backend.cells.of(ctx.worker);
+            let cells = backend.live.cells.of(ctx.worker);
             cells.bytes_in.add(bytes_in);
             cells.bytes_out.add(bytes_out);
         }

@@ -29,13 +29,14 @@ impl Sources {
         self.0.iter().copied()
     }
 
-    /// Those from which `address` can be reached: none, if it is a unix socket.
+    /// Those from which `address` can be reached: none, if it is a unix socket or
+    /// not known.
     /// If it has been resolved to a family that none is of, all: no connection
     /// must leave from an address that was not asked for, and the failure says
     /// why.
     #[must_use]
-    pub fn towards(&self, address: &Endpoint) -> Self {
-        let Some(address) = address.tcp() else {
+    pub fn towards(&self, address: Option<&Endpoint>) -> Self {
+        let Some(address) = address.and_then(Endpoint::tcp) else {
             return Self::default();
         };
         let fits = |it: &IpAddr| it.is_ipv4() == address.is_ipv4();
@@ -63,11 +64,11 @@ mod tests {
         let (a, b, six) = (ip("10.0.0.1"), ip("10.0.0.2"), ip("2001:db8::1"));
         let all = Sources::new(vec![a, six, b]);
         let to = |text: &str| Endpoint::Tcp(text.parse().unwrap());
-        let v4 = all.towards(&to("192.0.2.1:80"));
+        let v4 = all.towards(Some(&to("192.0.2.1:80")));
         assert_eq!([v4.at(0), v4.at(1), v4.at(2)], [Some(a), Some(b), Some(a)]);
-        let v6 = all.towards(&to("[2001:db8::2]:80"));
+        let v6 = all.towards(Some(&to("[2001:db8::2]:80")));
         assert_eq!([v6.at(0), v6.at(1)], [Some(six), Some(six)]);
-        let none = v4.towards(&to("[2001:db8::2]:80"));
+        let none = v4.towards(Some(&to("[2001:db8::2]:80")));
         assert_eq!(none, v4, "never an address that was not asked for");
     }
 }

@@ -97,7 +97,7 @@ impl Plane {
             Address::Host { .. } => panic!("tests use addresses"),
         });
         let wanted = Wanted {
-            addresses: addresses.collect(),
+            addresses: addresses.map(Some).collect(),
             settings: plan.pool,
         };
         let listeners = [plan.listener];
@@ -184,13 +184,14 @@ impl Plane {
     pub fn active(&self, index: usize) -> u32 {
         self.snapshot.load().pools[0].backends[index]
             .backend
+            .live
             .active()
     }
 
     /// Connects to a backend that failed so.
     pub fn connect_errors(&self, index: usize, failure: ConnectFailure) -> u64 {
         let snapshot = self.snapshot.load();
-        let cells = &snapshot.pools[0].backends[index].backend.cells;
+        let cells = &snapshot.pools[0].backends[index].backend.live.cells;
         cells.sum(|it| it.connect_errors[failure as usize].get())
     }
 

@@ -56,6 +56,16 @@ pub(crate) fn silents(to: SocketAddr) -> Vec<TcpStream> {
     (0..SILENT).map(|_| silent(to)).collect()
 }
 
+/// Clients that have begun to speak; `answered()` says the rest.
+fn half_said(to: SocketAddr) -> Vec<TcpStream> {
+    let mut clients = silents(to);
+    for client in &mut clients {
+        let start = client.write_all(b"GET / HTTP/1.1\r\nX-Rest: ");
+        start.expect("it listens");
+    }
+    clients
+}
+
 /// How many of them are answered when they speak.
 pub(crate) fn answered(clients: Vec<TcpStream>) -> usize {
     let speak = |mut it: TcpStream| {
@@ -254,6 +264,52 @@ fn a_pool_that_is_renamed_refuses_nobody() {
     let tally = load.stop();
     tally.report("reloads.pool_renamed");
     tally.assert_clean();
+}
+
+/// The connections of a pool, or a server, that has another name now are those
+/// of the server: they go on, they count, and they end when it goes.
+#[test]
+fn the_connections_of_what_is_renamed_go_on() {
+    let (_backend, file) = setting(2);
+    let at = ports::free();
+    let named = |pool: &str, server: &str, more: &str| {
+        let text = file.yaml(&[("web", &quoted(at), pool)], &[pool]);
+        text.replace("{ a: ", &format!("{{ {server}: ")).replace(
+            "    probe:",
+            &format!("    drain_timeout: 500ms\n{more}    probe:"),
+        )
+    };
+    let tandem = Tandem::start(&named("p0", "a", ""));
+    let clients = half_said(at);
+    let connections =
+        |pool: &str, server: &str| tandem.backend(pool, server)["connections"].clone();
+    wait_until("they are all there", SOON, || {
+        connections("p0", "a") == SILENT
+    });
+    tandem.reload(&named("p1", "a", ""));
+    tandem.reload(&named("p1", "b", ""));
+    let server = format!("\"{}\"", file.server);
+    let full = format!("{{ address: {server}, max_connections: {SILENT} }}");
+    tandem.reload(&named("p2", "c", "    queue: off\n").replace(&server, &full));
+    assert_eq!(
+        connections("p2", "c"),
+        SILENT,
+        "they count, whatever its name"
+    );
+    let refused = answered(vec![silent(at)]);
+    assert_eq!(refused, 0, "and keep their places");
+    pass(ms(1500));
+    assert_eq!(answered(clients), SILENT);
+    let last = half_said(at);
+    wait_until("others are there", SOON, || {
+        connections("p2", "c") == SILENT
+    });
+    // Another server takes the name: the one that had it is gone.
+    let other = Backend::start("z");
+    let (from, to) = (file.server.to_string(), other.address.to_string());
+    tandem.reload(&named("p2", "c", "").replace(&from, &to));
+    pass(ms(1500));
+    assert_eq!(answered(last), 0, "drained when their server goes");
 }
 
 #[test]

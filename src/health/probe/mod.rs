@@ -43,6 +43,15 @@ pub struct Target {
     pub send_proxy: Option<ProxyVersion>,
 }
 
+/// Whom a prober asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The backend where it is.
+    Target(Target),
+    /// Nobody: this host name has never been found.
+    Nowhere(String),
+}
+
 /// How one backend is probed, and what lasts from one probe to the next.
 #[derive(Debug)]
 pub struct Probe {
@@ -82,12 +91,6 @@ impl Probe {
 
     /// Probes `target` once, within the timeout of the settings.
     pub async fn run(&mut self, target: &Target) -> Outcome {
-        // A host name that has not been found yet: there is nobody to ask, and a
-        // command would ask nobody and may pass.
-        if target.address.port() == Some(0) {
-            let why = format!("{} has no address yet", target.host);
-            return Outcome::Fail(Failure::new(FailureReason::Unreachable, why));
-        }
         let stage = Stage::new(target.sources.at(self.turn));
         self.turn = self.turn.wrapping_add(1);
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
