@@ -74,6 +74,16 @@ pub struct BindError {
 }
 
 impl BindError {
+    fn same_file(listener: &Name, address: &Endpoint, other: &Endpoint) -> Self {
+        let what = format!("tandem listens there already, as {other}");
+        Self {
+            listener: listener.clone(),
+            address: address.clone(),
+            cause: io::Error::new(io::ErrorKind::AddrInUse, what),
+            hint: " (a symbolic link leads from one to the other: name the path as it is there)",
+        }
+    }
+
     fn new(listener: &Name, address: &Endpoint, cause: io::Error, is_ours: bool) -> Self {
         let hint = if address.is_unix() {
             unix_hint(cause.kind())
@@ -111,6 +121,9 @@ impl Sockets {
                 }
                 let is_ours = self.meets(&place);
                 let name = &listener.name;
+                if let Some(other) = self.same_file(&place, &opened) {
+                    return Err(BindError::same_file(name, bind, other));
+                }
                 let result = match (listener.plane, bind) {
                     (Plane::Kernel, Endpoint::Tcp(address)) => listen::hold(*address)
                         .map(|held| opened.held.push((name.clone(), place.clone(), held))),
@@ -172,6 +185,20 @@ impl Sockets {
             }
         }
         Ok(())
+    }
+
+    /// Whose file, of those that are open or `opened`, is at `place` by another
+    /// path. As long as it does not listen it would be taken for a dead one's.
+    fn same_file<'s>(&'s self, place: &Place, opened: &'s Opened) -> Option<&'s Endpoint> {
+        let Endpoint::Unix(path) = &place.bind else {
+            return None;
+        };
+        let path = path.file()?;
+        let bound = self.bound.values().map(|it| (&it.file, &it.actual));
+        let fresh = opened.shared.iter().map(|(_, it)| (&it.file, &it.actual));
+        let mut all = bound.chain(fresh);
+        let is_there = |file: &Option<SocketFile>| file.as_ref().is_some_and(|it| it.is_at(path));
+        all.find(|(file, _)| is_there(file)).map(|(_, it)| it)
     }
 
     /// Whether sockets of our own, even if they are closing, share addresses

@@ -42,9 +42,14 @@ impl SocketFile {
 
     /// Whether clients who connect to the path come to this file.
     pub fn is_in_place(&self) -> bool {
+        self.is_at(&self.path)
+    }
+
+    /// Whether `path`, which may be spelled otherwise, leads to this file.
+    pub fn is_at(&self, path: &Path) -> bool {
         let id = |it: &Stat| (it.st_dev, it.st_ino);
         let own = rustix::fs::fstat(&self.handle);
-        let found = rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW);
+        let found = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
         matches!((own, found), (Ok(own), Ok(found)) if id(&own) == id(&found))
     }
 
@@ -195,6 +200,22 @@ mod tests {
         assert!(!made.as_ref().unwrap().is_in_place());
         drop(made);
         unix::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_known_by_whatever_path_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let file = real.join("a.sock");
+        let (_socket, made) = listening(&path_of(&file), 0o600).unwrap();
+        let made = made.unwrap();
+        assert!(made.is_at(&link.join("a.sock")));
+        assert!(!made.is_at(&link.join("b.sock")));
+        // The link of a file is not the file: it is bound beside it.
+        symlink(&file, real.join("c.sock")).unwrap();
+        assert!(!made.is_at(&real.join("c.sock")));
     }
 
     #[test]
