@@ -213,6 +213,9 @@ impl Surroundings for Leaky {
     fn folder(&self) -> &Path {
         Path::new("/etc/tandem")
     }
+    fn absolute(&self, path: &Path) -> PathBuf {
+        self.folder().join(path)
+    }
     fn node(&self) -> Option<String> {
         None
     }

@@ -3,13 +3,16 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::net::listen;
+use crate::net::socket_file::{self, SocketFile};
+use crate::types::{UnixAccess, UnixFile};
+
+/// Clients that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// The admin interface could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,46 +47,34 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, OpenError> {
         .map_err(|cause| OpenError::Tcp { address, cause })
 }
 
-/// A socket at `path` for its owner and group. What a killed process left
-/// there is replaced; a living one is not.
-pub(super) fn unix(path: &Path) -> Result<(UnixListener, Unlink), OpenError> {
-    let trouble = |cause| OpenError::Unix {
-        path: path.to_owned(),
-        cause,
+/// A socket at `path` for its owner and group, and its file. What a killed
+/// process left there is replaced; a living one is not.
+pub(super) fn unix(path: &UnixFile) -> Result<(UnixListener, Option<SocketFile>), OpenError> {
+    let own = || path.path().to_owned();
+    let trouble = |cause: io::Error| {
+        let kind = cause.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            OpenError::InUse(own())
+        } else if kind == io::ErrorKind::AlreadyExists {
+            OpenError::NotASocket(own())
+        } else {
+            OpenError::Unix { path: own(), cause }
+        }
     };
-    if let Some(folder) = path.parent()
-        && !folder.as_os_str().is_empty()
-    {
-        fs::create_dir_all(folder).map_err(trouble)?;
+    if let Some(folder) = path.path().parent() {
+        let made = fs::create_dir_all(folder);
+        made.map_err(|cause| OpenError::Unix { path: own(), cause })?;
     }
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(OpenError::NotASocket(path.to_owned()));
-        }
-        if UnixStream::connect(path).is_ok() {
-            return Err(OpenError::InUse(path.to_owned()));
-        }
-        fs::remove_file(path).map_err(trouble)?;
-    }
-    let listener = UnixListener::bind(path).map_err(trouble)?;
-    let unlink = Unlink(path.to_owned());
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(trouble)?;
-    Ok((listener, unlink))
-}
-
-/// Takes the socket's file away when the process ends in order, or when its
-/// start fails after the socket was made.
-pub(super) struct Unlink(PathBuf);
-
-impl Drop for Unlink {
-    fn drop(&mut self) {
-        // Somebody may have taken it away already.
-        let _gone = fs::remove_file(&self.0);
-    }
+    let bound = socket_file::bound(path.as_unix(), UnixAccess::default());
+    let (socket, file) = bound.map_err(trouble)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(|error| trouble(error.into()))?;
+    Ok((UnixListener::from_std(socket).map_err(trouble)?, file))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]
@@ -98,28 +89,34 @@ mod tests {
     #[tokio::test]
     async fn a_dead_process_leaves_its_place_and_a_living_one_keeps_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/admin.sock");
-        let (first, unlink) = unix(&path).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        let at = |name| {
+            let file = folder.path().join(name);
+            UnixFile::parse(file.to_str().unwrap()).unwrap()
+        };
+        let path = at("run/admin.sock");
+        let (first, file) = unix(&path).unwrap();
+        let mode = fs::metadata(path.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(matches!(unix(&path), Err(OpenError::InUse(_))));
-        // As a process that was killed.
-        std::mem::forget(unlink);
         drop(first);
-        assert!(path.exists());
-        assert!(unix(&path).is_ok());
-        let file = folder.path().join("file");
-        fs::write(&file, "precious").unwrap();
+        assert!(path.path().exists(), "as a process that was killed");
+        let (_second, _kept) = unix(&path).unwrap();
+        // The first one, which ends only now, leaves its successor's file.
+        drop(file);
+        assert!(matches!(unix(&path), Err(OpenError::InUse(_))));
+        let file = at("file");
+        fs::write(file.path(), "precious").unwrap();
         assert!(matches!(unix(&file), Err(OpenError::NotASocket(_))));
     }
 
     #[tokio::test]
     async fn a_failed_start_leaves_no_admin_sock_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("admin.sock");
+        let file = folder.path().join("admin.sock");
+        let path = UnixFile::parse(file.to_str().unwrap()).unwrap();
         let opened = unix(&path).unwrap();
-        assert!(path.exists());
+        assert!(file.exists());
         drop(opened);
-        assert!(!path.exists());
+        assert!(!file.exists());
     }
 }

@@ -21,6 +21,7 @@ use super::routes::{At, Via, router};
 use super::watched::Watched;
 use super::{AdminSettings, Node};
 use crate::event::{Event, Sink};
+use crate::net::socket_file::SocketFile;
 
 /// Admin connections at the same time.
 pub const MAX_CONNECTIONS: usize = 2 * MOST_PER_DOOR;
@@ -42,7 +43,7 @@ const REST: Duration = Duration::from_millis(100);
 /// The admin interface, open and not yet answering.
 pub struct Server {
     tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, open::Unlink)>,
+    unix: Option<(UnixListener, Option<SocketFile>)>,
     router: Router,
     sink: Sink,
 }
@@ -112,11 +113,12 @@ impl Server {
                 }
             });
         }
-        if let Some((listener, unlink)) = self.unix {
+        if let Some((listener, file)) = self.unix {
             let router = self.router.layer(Extension(Via::Unix));
             let door = Door::new(router, MOST_PER_DOOR, self.sink);
             tokio::spawn(async move {
-                let _unlink = unlink;
+                // It goes when the process ends in order.
+                let _file = file;
                 loop {
                     let accepted = listener.accept().await.map(|(stream, _)| stream);
                     door.take(accepted, At::default()).await;

@@ -1,9 +1,8 @@
 //! Where the admin interface listens.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use crate::types::Secret;
+use crate::types::{Secret, UnixFile};
 
 /// Where people, scrapers and commands reach a running node.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +10,7 @@ pub struct AdminSettings {
     /// TCP address; `None`: no TCP. GET only unless there is a token.
     pub bind: Option<SocketAddr>,
     /// Unix socket for everything; `None`: no socket.
-    pub socket: Option<PathBuf>,
+    pub socket: Option<UnixFile>,
     /// Names and addresses that TCP is reached by, besides this machine's own:
     /// an alias, a proxy, the address in front of a translation.
     pub hosts: Vec<String>,
@@ -30,7 +29,7 @@ impl Default for AdminSettings {
     fn default() -> Self {
         Self {
             bind: Self::BIND.parse().ok(),
-            socket: Some(PathBuf::from(Self::SOCKET)),
+            socket: UnixFile::parse(Self::SOCKET).ok(),
             hosts: Vec::new(),
             token: None,
         }

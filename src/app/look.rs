@@ -36,7 +36,7 @@ pub(super) fn status(world: &World) -> Status {
     let snapshot = world.snapshot.load();
     let loaded = world.loaded.load();
     let socket = loaded.config.admin.socket.as_ref();
-    let socket = socket.map(|it| it.display().to_string());
+    let socket = socket.map(|it| it.path().display().to_string());
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: world.started.as_secs(),

@@ -60,8 +60,8 @@ pub(super) fn socket(admin: &AdminSocket, file: &ConfigFile) -> Result<PathBuf, 
             settings
         }
     };
-    let usual = || PathBuf::from(AdminSettings::SOCKET);
-    Ok(settings.socket.unwrap_or_else(usual))
+    let found = settings.socket.as_ref().map(|it| it.path().to_owned());
+    Ok(found.unwrap_or_else(|| PathBuf::from(AdminSettings::SOCKET)))
 }
 
 /// Asks for `path` and returns the body of the answer.

@@ -42,7 +42,7 @@ pub(super) fn all(config: &Config) -> Value {
         .collect();
     let mut admin = json!({
         "bind": or_off(config.admin.bind.map(|it| it.to_string())),
-        "socket": or_off(config.admin.socket.as_ref().map(|it| it.display().to_string())),
+        "socket": or_off(config.admin.socket.as_ref().map(|it| it.path().display().to_string())),
     });
     if !config.admin.hosts.is_empty() {
         admin["hosts"] = json!(config.admin.hosts);

@@ -16,6 +16,8 @@ pub trait Surroundings {
     fn is_open_to_all(&self, path: &Path) -> bool;
     /// Where relative paths begin.
     fn folder(&self) -> &Path;
+    /// `path` as it is called from every other folder, too.
+    fn absolute(&self, path: &Path) -> PathBuf;
     /// The node that the command line says this is.
     fn node(&self) -> Option<String>;
     /// What this machine calls itself.
@@ -53,6 +55,14 @@ impl Surroundings for Process {
 
     fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            return path.to_owned();
+        }
+        let folder = Path::new(".").join(&self.folder);
+        fs::canonicalize(&folder).unwrap_or(folder).join(path)
     }
 
     fn node(&self) -> Option<String> {

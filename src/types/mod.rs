@@ -29,5 +29,5 @@ pub use reason::{ConnectFailure, Reason};
 pub use secret::Secret;
 pub use sources::Sources;
 pub use taint::Taint;
-pub use unix::{UnixAccess, UnixPath, UnixPathError};
+pub use unix::{UnixAccess, UnixFile, UnixPath, UnixPathError};
 pub use weight::{Weight, WeightError};

@@ -3,7 +3,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The name of a unix socket: the absolute path of its file, or `@name` in the
-/// abstract namespace, where there is no file.
+/// abstract namespace, where there is no file. A path has one spelling: slashes
+/// and dots that change nothing are gone, so two of them that are not equal lead
+/// to two places, unless a directory on the way is a symbolic link.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixPath(Arc<str>);
 
@@ -18,8 +20,17 @@ pub enum UnixPathError {
     #[error("the path of a unix socket has {max} bytes at the most", max = UnixPath::MAX)]
     TooLong,
     /// It ends in a slash, or is the root.
-    #[error("a unix socket is no directory; write unix:/run/name.sock")]
+    #[error("a unix socket is no directory; name a file in it")]
     Directory,
+    /// A part of it is `..`.
+    #[error(
+        "where \"..\" in the path of a unix socket leads depends on symbolic links; write the path \
+         without it"
+    )]
+    Parent,
+    /// It is `@name` where a file is asked for.
+    #[error("a unix socket without a file lets everybody in; name a file")]
+    Abstract,
     /// A character that would break a line of the log.
     #[error("the path of a unix socket has no control characters")]
     Control,
@@ -32,20 +43,22 @@ impl UnixPath {
 
     /// The name in `text`, without `unix:`.
     pub fn parse(text: &str) -> Result<Self, UnixPathError> {
-        let is_abstract = text.len() > 1 && text.starts_with('@');
-        if !is_abstract && !text.starts_with('/') {
-            return Err(UnixPathError::Relative);
-        }
-        if text.len() - usize::from(is_abstract) > Self::MAX {
-            return Err(UnixPathError::TooLong);
-        }
         if text.chars().any(char::is_control) {
             return Err(UnixPathError::Control);
         }
-        if !is_abstract && text.ends_with('/') {
-            return Err(UnixPathError::Directory);
+        let (plain, length) = match text.strip_prefix('@') {
+            Some("") => return Err(UnixPathError::Relative),
+            Some(name) => (text.to_owned(), name.len()),
+            None => {
+                let plain = plain(text)?;
+                let length = plain.len();
+                (plain, length)
+            }
+        };
+        if length > Self::MAX {
+            return Err(UnixPathError::TooLong);
         }
-        Ok(Self(text.into()))
+        Ok(Self(plain.into()))
     }
 
     /// Its file; `None`: it is an abstract one.
@@ -56,6 +69,55 @@ impl UnixPath {
     /// What is behind the `@`; `None`: it has a file.
     pub fn abstract_name(&self) -> Option<&str> {
         self.0.strip_prefix('@')
+    }
+}
+
+/// The one spelling of an absolute path.
+fn plain(path: &str) -> Result<String, UnixPathError> {
+    if !path.starts_with('/') {
+        return Err(UnixPathError::Relative);
+    }
+    let mut plain = String::with_capacity(path.len());
+    let mut is_directory = true;
+    for part in path.split('/') {
+        is_directory = part.is_empty() || part == ".";
+        if part == ".." {
+            // Without it is another place where the part before is a link.
+            return Err(UnixPathError::Parent);
+        }
+        if !is_directory {
+            plain.push('/');
+            plain.push_str(part);
+        }
+    }
+    if is_directory {
+        return Err(UnixPathError::Directory);
+    }
+    Ok(plain)
+}
+
+/// A [`UnixPath`] that has a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixFile(UnixPath);
+
+impl UnixFile {
+    /// The file that `text`, without `unix:`, names.
+    pub fn parse(text: &str) -> Result<Self, UnixPathError> {
+        let path = UnixPath::parse(text)?;
+        if path.file().is_none() {
+            return Err(UnixPathError::Abstract);
+        }
+        Ok(Self(path))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        Path::new(&*self.0.0)
+    }
+
+    /// As any other socket.
+    pub const fn as_unix(&self) -> &UnixPath {
+        &self.0
     }
 }
 
@@ -112,15 +174,43 @@ mod tests {
             ("run/db.sock", UnixPathError::Relative),
             ("/", UnixPathError::Directory),
             ("/run/", UnixPathError::Directory),
+            ("//", UnixPathError::Directory),
+            ("/run/.", UnixPathError::Directory),
+            ("/run/db.sock/", UnixPathError::Directory),
+            ("/run/a/../db.sock", UnixPathError::Parent),
+            ("/..", UnixPathError::Parent),
+            ("./db.sock", UnixPathError::Relative),
             ("/run/a\nb", UnixPathError::Control),
         ] {
             assert_eq!(UnixPath::parse(text), Err(why), "{text:?}");
         }
+        assert_eq!(UnixFile::parse("@db"), Err(UnixPathError::Abstract));
         let long = "x".repeat(UnixPath::MAX - 1);
         assert!(UnixPath::parse(&format!("/{long}")).is_ok());
         assert!(UnixPath::parse(&format!("@{long}x")).is_ok());
         for long in [format!("/{long}x"), format!("@{long}xx")] {
             assert_eq!(UnixPath::parse(&long), Err(UnixPathError::TooLong));
+        }
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_spelled() {
+        let plain = UnixPath::parse("/run/...a/..b.sock").unwrap();
+        for text in [
+            "//run/...a/..b.sock",
+            "/run/./...a//./..b.sock",
+            "/./run/...a/..b.sock",
+        ] {
+            assert_eq!(UnixPath::parse(text).as_ref(), Ok(&plain), "{text}");
+        }
+        assert_eq!(plain.file(), Some(Path::new("/run/...a/..b.sock")));
+        // What it takes to spell it is not what the kernel has no room for.
+        let long = format!("/{}/{}", "./".repeat(60), "x".repeat(UnixPath::MAX - 1));
+        assert_eq!(UnixPath::parse(&long).unwrap().to_string().len(), 5 + 107);
+        // An abstract name is bytes, and no path.
+        for name in ["@/a//b", "@/a/../b", "@a/", "@.", "@@"] {
+            let kept = UnixPath::parse(name).unwrap();
+            assert_eq!(kept.abstract_name(), Some(&name[1..]));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tandem::config::Surroundings;
 
@@ -39,6 +39,10 @@ impl Surroundings for Machine {
 
     fn folder(&self) -> &Path {
         Path::new("/etc/tandem")
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        self.folder().join(path)
     }
 
     fn node(&self) -> Option<String> {

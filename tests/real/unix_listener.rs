@@ -146,6 +146,81 @@ fn a_reload_keeps_a_unix_socket_and_its_clients_and_changes_mode_and_owner() {
     assert!(client.is_served());
 }
 
+/// `/a/b.sock` as `/a/./b.sock` and with more slashes.
+fn spelled(path: &Path) -> String {
+    let (dir, name) = (path.parent().unwrap(), path.file_name().unwrap());
+    let name = name.to_string_lossy();
+    format!("unix:/{}/.//{name}", dir.display())
+}
+
+#[test]
+fn a_reload_that_only_respells_a_path_keeps_the_socket_and_its_clients() {
+    let nginx = Nginx::start("a");
+    let (_dir, path) = place();
+    let bind = |text: &str| lb(&nginx, &format!("bind: \"{text}\""));
+    let plain = format!("unix:{}", path.display());
+    let tandem = bind(&plain).start();
+    tandem.wait_state("a", "up");
+    let own = file(&path);
+    let mut clients: Vec<_> = (0..20).map(|_| Client::come(&path)).collect();
+    assert!(clients.iter_mut().all(Client::is_served));
+    // Those have been served and are silent; these never said a word.
+    clients.extend((0..20).map(|_| Client::come(&path)));
+    for text in [spelled(&path), plain.clone(), spelled(&path)] {
+        tandem.reload(&bind(&text).yaml());
+        assert_eq!(file(&path), own, "the same file");
+    }
+    let shown = tandem.status()["listeners"][0]["binds"][0]["address"].clone();
+    assert_eq!(shown, plain);
+    let served = clients
+        .iter_mut()
+        .filter_map(|it| it.is_served().then_some(()));
+    assert_eq!(served.count(), 40);
+    assert_eq!(tandem.events("listening").len(), 1);
+    // The same path twice is refused, however it is spelled.
+    let twice = lb(
+        &nginx,
+        &format!("bind: [\"{plain}\", \"{}\"]", spelled(&path)),
+    );
+    tandem.write(&twice.yaml());
+    let refused = said(&tandem.command(&["reload"]));
+    let why = "is taken by listeners.web.bind";
+    assert!(refused.contains(why), "{refused}");
+    assert_eq!(file(&path), own);
+    assert_eq!(curl(&path, "/"), "a\n");
+}
+
+#[test]
+fn two_paths_that_lead_to_one_socket_are_told_and_its_file_stays() {
+    let nginx = Nginx::start("a");
+    let (dir, path) = place();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path(), &link).expect("our own directory");
+    let (one, two) = (
+        format!("unix:{}", path.display()),
+        format!("unix:{}/web.sock", link.display()),
+    );
+    let bind = |text: &str| lb(&nginx, &format!("bind: {text}")).yaml();
+    let why = format!("cannot listen on {two}: tandem listens there already, as {one} (a symbolic");
+    // At the start nobody listens yet at the first of them.
+    let both = bind(&format!("[\"{one}\", \"{two}\"]"));
+    let never = Tandem::launch(&both, None, None);
+    wait_until("it is refused", SOON, || never.log().contains(&why));
+    assert!(!path.exists());
+    let tandem = Tandem::start(&bind(&format!("\"{one}\"")));
+    tandem.wait_state("a", "up");
+    let own = file(&path);
+    let mut client = Client::come(&path);
+    assert!(client.is_served());
+    for yaml in [both, bind(&format!("\"{two}\""))] {
+        tandem.write(&yaml);
+        let refused = said(&tandem.command(&["reload"]));
+        assert!(refused.contains(&why), "{refused}");
+        assert_eq!(file(&path), own);
+        assert!(client.is_served() && Client::come(&path).is_served());
+    }
+}
+
 #[test]
 fn the_file_of_a_dead_process_is_replaced_and_that_of_a_living_one_is_not() {
     let nginx = Nginx::start("a");
@@ -165,10 +240,16 @@ fn the_file_of_a_dead_process_is_replaced_and_that_of_a_living_one_is_not() {
     let mut third = Tandem::start(&yaml);
     third.wait_state("a", "up");
     assert_eq!(curl(&path, "/"), "a\n");
-    // A stop leaves alone what somebody else has put there meanwhile.
-    fs::remove_file(&path).expect("ours");
+    // A stop leaves alone what somebody else has put there meanwhile, and at
+    // the admin socket, too.
+    let admin = third.socket();
+    for path in [&path, &admin] {
+        fs::remove_file(path).expect("ours");
+    }
     let successor = UnixListener::bind(&path).expect("the path is free");
+    let _another = UnixListener::bind(&admin).expect("the path is free");
     assert!(third.stop(SOON).success());
+    assert!(UnixStream::connect(&admin).is_ok());
     let come = UnixStream::connect(&path);
     assert!(come.is_ok() && successor.accept().is_ok());
     // What is no socket is nobody's to remove.

@@ -1,13 +1,14 @@
 //! `admin:`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::admin::AdminSettings;
 use crate::config::node::Node;
 use crate::config::reader::{Fields, Reader};
-use crate::config::scalar::{Parsed, ip, or_off, socket, wrong};
-use crate::types::Secret;
+use crate::config::scalar::{Parsed, Wrong, ip, or_off, socket, wrong};
+use crate::config::surroundings::Surroundings;
+use crate::types::{Secret, UnixFile};
 
 /// A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -19,6 +20,8 @@ pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
         return settings;
     };
     reader.set(&admin, "bind", &mut settings.bind, or_off(address));
+    let around = reader.around();
+    let path = |text: &str| path(text, around);
     reader.set(&admin, "socket", &mut settings.socket, or_off(path));
     if let Some(hosts) = reader.list(&admin, "hosts", host) {
         settings.hosts = hosts.into_iter().map(|(_, host)| host).collect();
@@ -74,13 +77,18 @@ fn host(text: &str) -> Parsed<String> {
     )
 }
 
-fn path(text: &str) -> Parsed<PathBuf> {
-    // sockaddr_un has 108 bytes, one of them for the end.
-    if text.is_empty() || text.len() > 107 {
-        return wrong(
-            "a socket's path has 1 to 107 characters",
-            "like /run/tandem/admin.sock, or off",
-        );
-    }
-    Ok(PathBuf::from(text))
+/// As the path of a `bind`; a relative one begins where lb.yaml is, as those of
+/// other files do.
+fn path(text: &str, around: &dyn Surroundings) -> Parsed<UnixFile> {
+    let hint = "like /run/tandem/admin.sock, or off";
+    let bare = text.strip_prefix("unix:").unwrap_or(text);
+    let absolute = match bare {
+        "" => return wrong("is empty", hint),
+        name if name.starts_with('@') => name.to_owned(),
+        path => around.absolute(Path::new(path)).display().to_string(),
+    };
+    UnixFile::parse(&absolute).map_err(|error| Wrong {
+        what: error.to_string(),
+        hint: Some(hint.to_owned()),
+    })
 }

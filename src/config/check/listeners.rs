@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::taken::Taken;
 use super::unix;
-use crate::config::node::{Key, Node, Place};
+use crate::config::node::{Key, Node};
 use crate::config::problem::Fault;
 use crate::config::reader::{Fields, Reader};
 use crate::config::scalar::{
@@ -38,13 +39,11 @@ pub(super) struct Pools<'n> {
     pub(super) protocols: HashMap<Name, Protocol>,
 }
 
-/// An address that is taken, where, and by whom.
-type Taken = (Endpoint, String);
-
 pub(super) fn read(
     node: &Node,
     pools: &Pools<'_>,
     own: Option<&[IpAddr]>,
+    taken: &mut Taken,
     reader: &mut Reader<'_>,
 ) -> Vec<ListenerSettings> {
     let Some(map) = reader.map(node, "listeners") else {
@@ -58,10 +57,9 @@ pub(super) fn read(
             "see `tandem init web`",
         );
     }
-    let mut taken: Vec<Taken> = Vec::new();
     let mut listeners = Vec::new();
     for (key, node) in map.entries() {
-        listeners.extend(listener(key, node, pools, own, &mut taken, reader));
+        listeners.extend(listener(key, node, pools, own, taken, reader));
     }
     listeners
 }
@@ -71,7 +69,7 @@ fn listener(
     node: &Node,
     pools: &Pools<'_>,
     own: Option<&[IpAddr]>,
-    taken: &mut Vec<Taken>,
+    taken: &mut Taken,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerSettings> {
     let path = format!("listeners.{}", key.name);
@@ -163,7 +161,7 @@ fn client_first(
 fn binds(
     fields: &Fields<'_>,
     own: Option<&[IpAddr]>,
-    taken: &mut Vec<Taken>,
+    taken: &mut Taken,
     reader: &mut Reader<'_>,
 ) -> Option<Vec<Endpoint>> {
     let path = fields.path("bind");
@@ -176,7 +174,7 @@ fn binds(
     let mut binds = Vec::new();
     for (at, addresses) in list {
         for address in addresses {
-            claim(&address, at, &path, taken, reader);
+            taken.claim(&address, at, &path, reader);
             binds.push(address);
         }
     }
@@ -209,25 +207,6 @@ fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<Endpoint>> {
         .iter()
         .map(|ip| SocketAddr::new(*ip, port))
         .collect()))
-}
-
-fn claim(
-    address: &Endpoint,
-    at: Place,
-    path: &str,
-    taken: &mut Vec<Taken>,
-    reader: &mut Reader<'_>,
-) {
-    let meets = |(other, _): &&Taken| address.meets(other);
-    if let Some((other, owner)) = taken.iter().find(meets) {
-        let what = if other == address {
-            format!("{address} is taken by {owner}")
-        } else {
-            format!("{address} meets {other} of {owner}")
-        };
-        reader.fault(at, path, what, "choose another port or address");
-    }
-    taken.push((address.clone(), path.to_owned()));
 }
 
 fn pool(fields: &Fields<'_>, pools: &[&str], reader: &mut Reader<'_>) -> Option<Name> {

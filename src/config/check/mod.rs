@@ -9,10 +9,13 @@ mod plane;
 mod pools;
 mod probe;
 mod publish;
+mod taken;
 mod unix;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use taken::Taken;
 
 use super::given::Given;
 use super::node::{Node, Value};
@@ -78,18 +81,21 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         // A broken pair has been told: `self:` in a listener is not wrong itself.
         None => fields.has("pair").then(Vec::new),
     };
-    let listeners = listeners.map(|it| listeners::read(it, &known, own.as_deref(), reader));
+    let admin = fields.get("admin");
+    let admin = admin.map(|it| admin::read(it, reader)).unwrap_or_default();
+    let mut taken = Taken::by(&fields, &admin, pair.as_ref(), reader);
+    let listeners =
+        listeners.map(|it| listeners::read(it, &known, own.as_deref(), &mut taken, reader));
     let listeners: Vec<ListenerSettings> = listeners.unwrap_or_default();
     plane::check(&fields, &listeners, &pools, reader);
-    own::check(&fields, &listeners, &pools, reader);
-    let admin = fields.get("admin").map(|it| admin::read(it, reader));
+    own::check(&fields, &listeners, &pools, &admin, reader);
     let config = Config {
         limits: limits(&fields, reader),
         state_dir: state_dir(&fields, reader),
         listeners,
         pools,
         pair,
-        admin: admin.unwrap_or_else(AdminSettings::default),
+        admin,
         log: log(&fields, reader),
         taint: Taint::default(),
         inline_secrets: Vec::new(),

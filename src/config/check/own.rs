@@ -1,19 +1,23 @@
-//! A pool that sends its clients to itself: each connection would make another
-//! one, until something runs out.
+//! Pools that send their clients to this process: to their own listeners, where
+//! each connection would make another one, until something runs out, or to the
+//! admin socket, which takes every order.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::admin::AdminSettings;
 use crate::config::PoolConfig;
 use crate::config::node::Place;
 use crate::config::reader::{Fields, Reader};
 use crate::pool::ListenerSettings;
 use crate::types::{Address, Endpoint, Name};
 
-/// Checks that from no pool a way leads over our own listeners back to it.
+/// Checks that from no pool a way leads over our own listeners back to it, or to
+/// the socket of `admin`.
 pub(super) fn check(
     root: &Fields<'_>,
     listeners: &[ListenerSettings],
     pools: &[PoolConfig],
+    admin: &AdminSettings,
     reader: &mut Reader<'_>,
 ) {
     let around = reader.around();
@@ -30,6 +34,16 @@ pub(super) fn check(
             }
             let what = format!("{address} is our own listener {}", listener.name);
             let hint = "its clients would go round in circles: name the server behind it";
+            let at = place(root, &pool.name, reader);
+            reader.fault(at, format!("pools.{}.backends", pool.name), what, hint);
+        }
+        let is_admin = |address: &Address| match (address, &admin.socket) {
+            (Address::Unix(path), Some(socket)) => path == socket.as_unix(),
+            (Address::Unix(_) | Address::Ip(_) | Address::Host { .. }, _) => false,
+        };
+        if let Some(it) = pool.backends.iter().find(|it| is_admin(&it.address)) {
+            let what = format!("{} is our own admin.socket", it.address);
+            let hint = "its clients could order everything: name the server behind it";
             let at = place(root, &pool.name, reader);
             reader.fault(at, format!("pools.{}.backends", pool.name), what, hint);
         }
