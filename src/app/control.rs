@@ -208,7 +208,7 @@ impl Control {
             });
         }
         if matches!(report.state, BackendState::Up { .. }) {
-            backend.live.trust();
+            backend.live.clear();
         }
         if resets {
             self.lost.push(report.id);

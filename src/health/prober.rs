@@ -70,7 +70,7 @@ struct Renewal {
 enum Note {
     /// The backend has greeted a client.
     Greeted,
-    /// The backend has refused a real connection.
+    /// The backend has refused a real connection, or turned its client away.
     Refused,
     /// The configuration has changed.
     Settings(Box<Renewal>),
@@ -123,8 +123,8 @@ impl Prober {
         &self.cells
     }
 
-    /// The backend has refused a real connection: a probe shall say soon what
-    /// that means.
+    /// The backend has refused a real connection, or turned its client away: a
+    /// probe shall say soon what that means.
     pub fn refused(&self) {
         // A full box holds enough refusals already.
         let _enough = self.notes.try_send(Note::Refused);

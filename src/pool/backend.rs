@@ -43,7 +43,7 @@ pub struct BackendLive {
     /// Whose turn it is of several addresses to connect from.
     source_turn: AtomicUsize,
     /// Until when it is avoided, in microseconds, times two; plus one if it has
-    /// refused a connection.
+    /// refused a connection, or every client in its own protocol.
     suspicion: AtomicU64,
     /// Connections that failed since the last one that did not.
     strikes: AtomicU32,
@@ -151,6 +151,12 @@ impl BackendLive {
         self.avoid(now + suspicion, failure == ConnectFailure::Refused);
     }
 
+    /// It has greeted a client with an error that is for everybody: avoid it for
+    /// a moment. That it takes connections says nothing against this.
+    pub fn turned_away(&self, now: Moment) {
+        self.avoid(now + Self::SUSPICION, true);
+    }
+
     /// A connection to it begins. After failures it is a trial, and until its
     /// verdict the others go elsewhere: one client waits, not all.
     pub fn begin(&self, now: Moment) {
@@ -165,12 +171,18 @@ impl BackendLive {
         self.suspicion.store(until, Ordering::Relaxed);
     }
 
-    /// It has proved itself.
+    /// It has taken a connection.
     pub fn trust(&self) {
         if self.strikes.load(Ordering::Relaxed) != 0 {
-            self.strikes.store(0, Ordering::Relaxed);
-            self.suspicion.store(0, Ordering::Relaxed);
+            self.clear();
         }
+    }
+
+    /// It has served a client or passed a probe: there is no reason left to
+    /// avoid it.
+    pub fn clear(&self) {
+        self.strikes.store(0, Ordering::Relaxed);
+        self.suspicion.store(0, Ordering::Relaxed);
     }
 
     /// Whether it is to be avoided where another of its tier can serve.
@@ -293,6 +305,19 @@ mod tests {
         assert!(backend.is_suspect(now) && backend.is_refusing(now));
         assert!(!backend.is_refusing(now + BackendLive::SUSPICION * 2));
         backend.trust();
+        assert!(!backend.is_suspect(now));
+    }
+
+    #[test]
+    fn who_turns_clients_away_is_avoided_although_it_takes_connections() {
+        let backend = BackendLive::new(1);
+        let now = Moment::from_micros(5);
+        backend.turned_away(now);
+        backend.begin(now);
+        backend.trust();
+        assert!(backend.is_suspect(now) && backend.is_refusing(now));
+        assert!(!backend.is_refusing(now + BackendLive::SUSPICION));
+        backend.clear();
         assert!(!backend.is_suspect(now));
     }
 

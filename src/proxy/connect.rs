@@ -140,9 +140,10 @@ impl Session {
         self.leave_queue(ctx);
         self.is_placed = true;
         self.backend = Some(Arc::clone(&view.backend));
-        let is_full = view.state == BackendState::Saturated;
-        if is_full || self.aside.is_some() {
-            self.aside().expects_greeting = is_full;
+        let turns_away =
+            view.state == BackendState::Saturated || view.backend.live.is_refusing(ctx.now);
+        if turns_away || self.aside.is_some() {
+            self.aside().expects_greeting = turns_away;
         }
         self.phase = Phase::Dialing;
         self.since = ctx.now;

@@ -22,9 +22,9 @@ use crate::types::{Endpoint, Name, Reason, UnixPath};
 /// What a session has seen of a backend that its prober should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It was found to be full, and has greeted a client.
+    /// It turned clients away before, and has greeted one.
     Greeting,
-    /// It has refused a connection.
+    /// It has refused a connection, or turned a client away in its own protocol.
     Refusal,
 }
 

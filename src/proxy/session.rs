@@ -14,6 +14,7 @@ use super::aside::Aside;
 use super::compact::{Peer, Took};
 use super::context::Context;
 use super::first::SILENCE;
+use super::greeting::LOGIN;
 use super::slab::Key;
 use crate::clock::Moment;
 use crate::net::tune;
@@ -335,12 +336,13 @@ impl Session {
     }
 
     fn relay(&mut self, ctx: &mut Context) -> Step {
-        if self.expects_greeting() {
-            self.hear_greeting(ctx);
-        }
         let before = (self.up.moved(), self.down.moved());
         let ends = (self.up.has_ended(), self.down.has_ended());
+        let is_login = before.1 < LOGIN && !self.down.is_stalled();
         let step = self.pump(ctx);
+        if is_login && self.down.moved() > before.1 {
+            self.hear_login(ctx, before.1);
+        }
         // Who closes has said something, and the other side's time to answer
         // begins here, however long both were quiet before.
         if ends != (self.up.has_ended(), self.down.has_ended()) {

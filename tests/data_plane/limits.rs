@@ -3,8 +3,8 @@ use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tandem::pool::{BackendState, Protocol};
-use tandem::types::Reason;
+use tandem::pool::{BackendState, Policy, Protocol};
+use tandem::types::{ProxyVersion, Reason};
 
 use super::kit::{Plan, Plane, echo, eventually, greeter, nobody, read_all, read_some, server};
 
@@ -147,11 +147,13 @@ fn nobody_waits_beside_a_free_place() {
     assert_eq!(plane.rejected(Reason::Limit), 0);
 }
 
+/// What a MySQL server without a place says in place of its greeting.
+const FULL: &[u8] = b"\x17\x00\x00\x00\xff\x10\x04Too many connections";
+
 /// A server that said 1040 a moment ago.
 #[test]
 fn a_full_server_is_the_last_choice_and_speaks_for_itself() {
-    const REFUSAL: &[u8] = b"\x17\x00\x00\x00\xff\x10\x04Too many connections";
-    let full = server(|mut stream| stream.write_all(REFUSAL).unwrap());
+    let full = server(|mut stream| stream.write_all(FULL).unwrap());
     for (queue, free) in [(1000, Some(1)), (0, Some(1)), (1000, None)] {
         let mut plan = Plan::new(Protocol::Mysql, &[full, greeter("hello")]);
         plan.pool.backends[1].max_connections = free;
@@ -168,7 +170,7 @@ fn a_full_server_is_the_last_choice_and_speaks_for_itself() {
             plane.set_state(1, BackendState::Down);
         }
         let (answer, _) = read_all(&mut plane.connect());
-        assert_eq!(answer, REFUSAL, "the server's own words");
+        assert_eq!(answer, FULL, "the server's own words");
         assert_eq!(
             plane.greeted.load(Ordering::Relaxed),
             0,
@@ -186,7 +188,73 @@ fn who_is_greeted_by_a_full_server_says_so() {
     assert_eq!(plane.greeted.load(Ordering::Relaxed), 0, "it was not full");
     plane.set_state(0, BackendState::Saturated);
     assert_eq!(read_some(&mut plane.connect(), 9).len(), 9);
-    assert_eq!(plane.greeted.load(Ordering::Relaxed), 1);
+    eventually("its prober knows", || {
+        plane.greeted.load(Ordering::Relaxed) == 1
+    });
+}
+
+/// A probe comes every few seconds, and with max_connections: 1 every second
+/// client heard 1040 until then, although another server had places.
+#[test]
+fn one_client_hears_that_a_server_is_full_and_the_others_go_elsewhere() {
+    let full = server(|mut stream| stream.write_all(FULL).unwrap());
+    let mut plan = Plan::new(Protocol::Mysql, &[full, greeter("hello")]);
+    plan.pool.policy = Policy::First;
+    // It is of a later tier, and better all the same.
+    plan.pool.backends[1].tier = 1;
+    plan.workers = 1;
+    let plane = Plane::start(plan);
+    assert_eq!(read_all(&mut plane.connect()).0, FULL);
+    eventually("its prober knows", || {
+        plane.refused.load(Ordering::Relaxed) == 1
+    });
+    for _ in 0..20 {
+        assert_eq!(read_some(&mut plane.connect(), 5), "hello");
+    }
+}
+
+/// The last place of a server is for administrators, and only the login shows
+/// who is none. What answers a statement may hold any code.
+#[test]
+fn a_server_that_is_full_after_the_login_is_avoided_too() {
+    const GREETING: &[u8] = b"\x05\x00\x00\x00\x0a10.1";
+    for (number, is_full) in [(2, true), (4, true), (1, false)] {
+        let first = server(move |mut stream| {
+            stream.write_all(GREETING).unwrap();
+            assert_eq!(read_some(&mut stream, 5), "login");
+            let mut full = FULL.to_vec();
+            full[3] = number;
+            stream.write_all(&full).unwrap();
+        });
+        let mut plan = Plan::new(Protocol::Mysql, &[first, greeter("hello")]);
+        plan.pool.policy = Policy::First;
+        plan.workers = 1;
+        let plane = Plane::start(plan);
+        let mut client = plane.connect();
+        assert_eq!(read_some(&mut client, GREETING.len()).as_bytes(), GREETING);
+        client.write_all(b"login").unwrap();
+        assert_eq!(read_all(&mut client).0.len(), FULL.len());
+        let next = read_some(&mut plane.connect(), 5);
+        assert_eq!(next == "hello", is_full, "{number}: {next:?}");
+    }
+}
+
+#[test]
+fn what_a_server_tells_one_client_drives_no_other_away() {
+    const DENIED: &[u8] = b"\x14\x00\x00\x00\xff\x6a\x04Host 'a' is denied";
+    for (said, protocol) in [(DENIED, Protocol::Mysql), (FULL, Protocol::Tcp)] {
+        let first = server(move |mut stream| stream.write_all(said).unwrap());
+        let mut plan = Plan::new(protocol, &[first, greeter("hello")]);
+        plan.pool.policy = Policy::First;
+        // The server knows the client by its own address.
+        plan.pool.send_proxy = Some(ProxyVersion::V2);
+        plan.workers = 1;
+        let plane = Plane::start(plan);
+        for _ in 0..3 {
+            assert_eq!(read_all(&mut plane.connect()).0, said);
+        }
+        assert_eq!(plane.refused.load(Ordering::Relaxed), 0);
+    }
 }
 
 #[test]

@@ -221,22 +221,8 @@ fn a_frozen_server_is_down_and_comes_back() {
 
 #[test]
 fn a_full_server_is_saturated_and_not_dead() {
-    // Ten is the least that MariaDB takes.
-    let server = Mariadb::start(&["--max-connections=10"]);
-    let mut held: Vec<Proc> = (0..10).map(|_| hold(&server)).collect();
-    wait_until("the server is full", SOON, || {
-        // One that came while we were looking was refused: it comes again.
-        for proc in &mut held {
-            if !proc.is_running() {
-                *proc = hold(&server);
-            }
-        }
-        // Counted by the one more that an administrator may be; whoever comes
-        // to be refused may be in that place for a moment.
-        let query = "SELECT COUNT(*) FROM information_schema.processlist \
-                     WHERE user = 'app' AND info LIKE 'SELECT SLEEP%'";
-        server.try_sql(query).stdout.trim_ascii() == b"10"
-    });
+    let server = Mariadb::start(&[TEN]);
+    let mut held = fill(&server);
     let refused = said(&mariadb::ask(server.address, "SELECT 1"));
     assert!(refused.contains("1040"), "{refused}");
     let tandem = Tandem::launch(&both_probes(&server), None, None);
@@ -252,6 +238,58 @@ fn a_full_server_is_saturated_and_not_dead() {
     for pool in ["login", "bare"] {
         tandem.wait_state_of(pool, "db1", "up");
     }
+}
+
+/// Until the next probe every second client of two servers, of which one was
+/// full, heard 1040.
+#[test]
+fn one_client_finds_out_that_a_server_is_full() {
+    let servers = [Mariadb::start(&[TEN]), Mariadb::start(&[])];
+    let lb = Lb::bare()
+        .backend("db1", servers[0].address)
+        .backend("db2", servers[1].address)
+        .pool("policy: first")
+        .pool("slow_start: off")
+        // With an account it would take a place itself.
+        .pool("probe: { type: mysql, interval: 60s }");
+    let tandem = lb.start();
+    for name in ["db1", "db2"] {
+        tandem.wait_state(name, "up");
+    }
+    let mut held = fill(&servers[0]);
+    let start = Instant::now();
+    let answers = (0..20).map(|_| said(&mariadb::ask(lb.address, "SELECT 6 * 7")));
+    let (served, refused): (Vec<_>, Vec<_>) = answers.partition(|it| it.trim() == "42");
+    assert!(refused.iter().all(|it| it.contains("1040")), "{refused:?}");
+    assert!(!served.is_empty() && !refused.is_empty(), "{refused:?}");
+    // It is avoided for two seconds at a time.
+    let most = start.elapsed().as_secs() / 2 + 1;
+    assert!(refused.len() as u64 <= most, "{} of 20", refused.len());
+    for proc in &mut held {
+        proc.kill();
+    }
+}
+
+/// The least that MariaDB takes.
+const TEN: &str = "--max-connections=10";
+
+/// Takes all places of a server that has `TEN`.
+fn fill(server: &Mariadb) -> Vec<Proc> {
+    let mut held: Vec<Proc> = (0..10).map(|_| hold(server)).collect();
+    wait_until("the server is full", SOON, || {
+        // One that came while we were looking was refused: it comes again.
+        for proc in &mut held {
+            if !proc.is_running() {
+                *proc = hold(server);
+            }
+        }
+        // Counted by the one more that an administrator may be; whoever comes
+        // to be refused may be in that place for a moment.
+        let query = "SELECT COUNT(*) FROM information_schema.processlist \
+                     WHERE user = 'app' AND info LIKE 'SELECT SLEEP%'";
+        server.try_sql(query).stdout.trim_ascii() == b"10"
+    });
+    held
 }
 
 fn hold(server: &Mariadb) -> Proc {

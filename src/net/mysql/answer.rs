@@ -61,6 +61,8 @@ impl ServerError {
     pub const TOO_MANY_CONNECTIONS: u16 = 1040;
     /// `Access denied for user ...`.
     pub const ACCESS_DENIED: u16 = 1045;
+    /// `Server shutdown in progress`.
+    pub const SHUTDOWN: u16 = 1053;
     /// `Host ... is blocked because of many connection errors`.
     pub const HOST_BLOCKED: u16 = 1129;
     /// `Host ... is not allowed to connect`.

@@ -1,6 +1,6 @@
 //! The server's first packet.
 
-use super::{Bad, Fields, HEADER, ServerError};
+use super::{Bad, Fields, ServerError};
 
 /// What a server says first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +32,34 @@ pub(super) const CLIENT_PROTOCOL_41: u32 = 1 << 9;
 pub(super) const CLIENT_SECURE_CONNECTION: u32 = 1 << 15;
 pub(super) const CLIENT_PLUGIN_AUTH: u32 = 1 << 19;
 
-/// How much of a connection shows whether the server greets.
-pub const GREETING_START: usize = HEADER + 1;
+/// What the first bytes of a packet show, for those who only pass it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The server greets.
+    Greeting,
+    /// It refuses.
+    Error {
+        /// Why.
+        code: u16,
+        /// The number of the packet in its exchange.
+        number: u8,
+    },
+    /// Neither, or not enough to tell.
+    Other,
+}
 
-/// Whether a connection that begins with `bytes` begins with a greeting, and
-/// not with a refusal.
-pub fn begins_with_greeting(bytes: &[u8]) -> bool {
-    matches!(bytes, [_, _, _, 0, 0x0a, ..])
+impl Said {
+    /// What `bytes` show, with which a packet begins.
+    pub const fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [_, _, _, 0, 0x0a, ..] => Self::Greeting,
+            [_, _, 0, number, 0xff, low, high, ..] => Self::Error {
+                code: u16::from_le_bytes([*low, *high]),
+                number: *number,
+            },
+            _ => Self::Other,
+        }
+    }
 }
 
 impl First {
@@ -120,11 +141,13 @@ mod tests {
     #[test]
     fn a_greeting_is_known_by_its_first_bytes() {
         let greeting = super::super::frame(0, &mariadb());
-        assert!(begins_with_greeting(&greeting[..GREETING_START]));
-        assert!(!begins_with_greeting(&greeting[..GREETING_START - 1]));
+        assert_eq!(Said::of(&greeting[..5]), Said::Greeting);
+        assert_eq!(Said::of(&greeting[..4]), Said::Other);
         let refusal = super::super::err_packet(1040, "Too many connections");
-        assert!(!begins_with_greeting(&refusal));
-        assert!(!begins_with_greeting(b"HTTP/1.1 200 OK"));
+        let (code, number) = (1040, 0);
+        assert_eq!(Said::of(&refusal), Said::Error { code, number });
+        assert_eq!(Said::of(&refusal[..6]), Said::Other);
+        assert_eq!(Said::of(b"HTTP/1.1 200 OK"), Said::Other);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod packet;
 mod scramble;
 
 pub use answer::{Answer, ServerError, err_packet};
-pub use greeting::{First, GREETING_START, Greeting, begins_with_greeting};
+pub use greeting::{First, Greeting, Said};
 pub use login::{Login, ssl_request};
 pub use packet::{Framed, HEADER, LIMIT, TooLong, frame, unframe};
 pub use scramble::{Plugin, RsaError, cleartext, encrypt_password, nothing_to_show};
