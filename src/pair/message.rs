@@ -89,7 +89,8 @@ pub const READS_MORE: (Boot, u64) = (Boot(0x7461_6e64_656d_2b31), u64::MAX);
 pub struct More {
     /// The sender's version.
     pub version: Name,
-    /// The other nodes that the sender hears, the receiver not among them.
+    /// The other nodes that the sender hears and takes for alive, the receiver
+    /// not among them.
     pub hears: Vec<Heard>,
 }
 

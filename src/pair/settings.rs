@@ -187,6 +187,8 @@ impl Timing {
 pub struct Rules {
     /// Silence alone is no death.
     pub two_kinds: bool,
+    /// A silent node that another one hears is not dead.
+    pub hearsay: bool,
     /// Of two claims with one term the better rank wins.
     pub tie_break: bool,
     /// A functional holder keeps the name.
@@ -217,6 +219,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             two_kinds: true,
+            hearsay: true,
             tie_break: true,
             no_preemption: true,
             fresh_lives: true,

@@ -337,19 +337,19 @@ impl Election {
                 hold: self.hold,
                 echo: twin.echo(self.seq, timing, now),
                 config: self.config,
-                more: self.more_for(twin),
+                more: self.more_for(twin, now),
             };
             self.actions.push_back(Action::Send(heartbeat));
         }
     }
 
     /// What to tell a twin beyond what every version reads.
-    fn more_for(&self, twin: &Twin) -> Option<More> {
+    fn more_for(&self, twin: &Twin, now: Moment) -> Option<More> {
         if !twin.is_told_more(self.seq, &self.timing) {
             return None;
         }
         let others = self.twins.iter().filter(|it| it.name != twin.name);
-        let heard = others.filter(|it| it.is_heard(&self.timing));
+        let heard = others.filter(|it| it.is_vouched_for(&self.timing, &self.rules, now));
         let hears = heard.map(|it| Heard {
             node: it.name.clone(),
             misses: u8::try_from(it.misses).unwrap_or(u8::MAX),

@@ -26,6 +26,9 @@ pub enum Mix {
     Lonely,
     /// The nodes cannot reach each other, in one direction or both.
     Partition,
+    /// One node and the holder cannot reach each other, in one direction or
+    /// both; what others there are reach both. Then the holder dies.
+    OneLink,
     /// Orders and orderly ends.
     Plan,
     /// An attacker plays recordings while the holder dies.
@@ -52,6 +55,9 @@ pub const MIXES: [Mix; 12] = [
 /// Mixes that take longer, and are run less often.
 const RARE: Mix = Mix::Flap;
 
+/// Mixes of later days, in turn; the seeds of the others keep their meaning.
+const LATER: [Mix; 1] = [Mix::OneLink];
+
 /// What a run has found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
@@ -72,6 +78,9 @@ pub enum Death {
 pub fn mix_of(seed: u64) -> Mix {
     if seed % 40 == 39 {
         return RARE;
+    }
+    if seed % 10 == 6 {
+        return LATER[usize::try_from(seed / 10 % LATER.len() as u64).unwrap()];
     }
     MIXES[usize::try_from(seed % MIXES.len() as u64).unwrap()]
 }
@@ -196,9 +205,10 @@ fn faults(world: &mut World, mix: Mix, figures: &mut Figures) -> Result<u64, Str
             expect_moves(world, 0)?;
         }
         Mix::Flap => flap(world)?,
-        Mix::Kill => kill(world, figures)?,
+        Mix::Kill => kill(world, false, figures)?,
         Mix::HangAndLostReplies => hang(world)?,
         Mix::Lonely => lonely(world)?,
+        Mix::OneLink => one_link(world, figures)?,
         Mix::Partition => partition(world)?,
         Mix::Plan => plan(world)?,
         Mix::Replay => {
@@ -210,7 +220,7 @@ fn faults(world: &mut World, mix: Mix, figures: &mut Figures) -> Result<u64, Str
             world.at(world.now, Fault::Kill(who));
             world.at(world.now + 100 * MS, Fault::Boot(who));
             world.run_until(from + 7 * SECOND)?;
-            kill(world, figures)?;
+            kill(world, false, figures)?;
         }
         Mix::Sick => sick(world)?,
     }
@@ -267,7 +277,43 @@ fn partition(world: &mut World) -> Result<(), String> {
     expect_moves(world, u32::from(!world.kind.has_register()))
 }
 
-fn kill(world: &mut World, figures: &mut Figures) -> Result<(), String> {
+/// With two nodes this is a partition; a third one knows better.
+fn one_link(world: &mut World, figures: &mut Figures) -> Result<(), String> {
+    if world.nodes.len() == 2 {
+        return partition(world);
+    }
+    let from = world.now;
+    let (a, b) = (holder(world), other(world, holder(world)));
+    let bad = Link {
+        is_cut: world.below(2) == 0,
+        is_deaf: true,
+        ..Link::default()
+    };
+    let direction = world.below(3);
+    for (nth, (from, to)) in [(a, b), (b, a)].into_iter().enumerate() {
+        if direction != nth as u64 {
+            world.at(world.now, Fault::Link(from, to, bad));
+        }
+    }
+    let asked = other(world, a);
+    let third = 3 - a - b;
+    if world.below(2) == 0 {
+        // Nor does the third hear the second, which hears it.
+        world.at(from, Fault::Link(b, third, bad));
+    }
+    world.run_until(from + 20 * SECOND)?;
+    expect_moves(world, 0)?;
+    // A claim that nobody hears would be made twice.
+    world.at(world.now, Fault::Link(b, third, Link::default()));
+    if world.below(2) == 0 {
+        world.at(world.now, Fault::HandOver(a, asked));
+        world.run_until(world.now + 3 * SECOND)?;
+        expect_moves(world, 1)?;
+    }
+    kill(world, true, figures)
+}
+
+fn kill(world: &mut World, is_lonely: bool, figures: &mut Figures) -> Result<(), String> {
     let from = world.now;
     let who = holder(world);
     let (death, fault) = if world.below(2) == 0 {
@@ -289,6 +335,8 @@ fn kill(world: &mut World, figures: &mut Figures) -> Result<(), String> {
     let bound = match (world.kind, death) {
         (Kind::Lease, _) => 2_900 * MS,
         (_, Death::Process) => 400 * MS,
+        // A holder that one node does not hear beats in the register.
+        (Kind::Cas3, Death::Host) if is_lonely => 2_200 * MS,
         (_, Death::Host) => 1_200 * MS,
     };
     if took > bound {

@@ -39,6 +39,11 @@ fn death_needs_two_kinds_of_evidence() {
 }
 
 #[test]
+fn whom_another_hears_is_not_dead() {
+    is_missed("hearsay", &[Kind::Embedded3], |it| it.hearsay = false);
+}
+
+#[test]
 fn a_tie_is_broken() {
     is_missed("tie_break", &[Kind::Embedded], |it| it.tie_break = false);
 }

@@ -11,6 +11,7 @@ mod kit;
 mod lasting;
 mod lease;
 mod leaving;
+mod links;
 mod packets;
 mod resolver;
 mod seats;

@@ -119,12 +119,15 @@ impl Election {
         if !self.rules.no_preemption && self.rank(&self.me) < self.rank(&twin.name) {
             return Some(Why::Preferred);
         }
+        let is_cut = self.is_heard_elsewhere(twin);
         let why = match twin.verdict(&self.timing, &self.rules, now) {
-            Verdict::Refuses => Why::TwinRefuses,
-            Verdict::Silent if is_silent(twin.silent_since.unwrap_or(now)) => Why::TwinSilent,
+            Verdict::Refuses if !is_cut => Why::TwinRefuses,
+            Verdict::Silent if !is_cut && is_silent(twin.silent_since.unwrap_or(now)) => {
+                Why::TwinSilent
+            }
             Verdict::Hung => Why::TwinHung,
             Verdict::Unfit => Why::TwinUnfit,
-            Verdict::Functional | Verdict::Silent => {
+            Verdict::Functional | Verdict::Refuses | Verdict::Silent => {
                 let is_abandoned = twin.last.as_ref().is_some_and(|it| it.role == Role::Unsure)
                     && register.is_some_and(|it| it.is_lease_abandoned(&self.rules, now));
                 return is_abandoned.then_some(Why::LeaseOver);
@@ -133,6 +136,13 @@ impl Election {
         register
             .is_none_or(|it| it.is_lease_over(&self.rules, now))
             .then_some(why)
+    }
+
+    /// Whether a node that is heard hears `twin`, which this one does not.
+    pub(super) fn is_heard_elsewhere(&self, twin: &Twin) -> bool {
+        let others = self.twins.iter().filter(|it| it.is_heard(&self.timing));
+        let mut others = others.filter(|it| it.name != twin.name);
+        self.rules.hearsay && others.any(|it| it.hears_better(&twin.name, twin.misses))
     }
 
     /// Nobody is known to hold the name: the best node that is there claims

@@ -204,6 +204,24 @@ impl Twin {
         self.more.as_ref().map(|(more, _)| &more.version)
     }
 
+    /// Whether it hears `node` while we, who have missed `misses` of that one's
+    /// heartbeats, do not: then it is our way that is cut. Of a node that has
+    /// died all have missed as many, and one more or less.
+    pub(super) fn hears_better(&self, node: &Name, misses: u32) -> bool {
+        let Some((more, steps)) = &self.more else {
+            return false;
+        };
+        let found = more.hears.iter().find(|it| it.node == *node);
+        found.is_some_and(|it| u32::from(it.misses) + steps.saturating_add(2) <= misses)
+    }
+
+    /// Whether we may vouch for it to others that do not hear it.
+    pub(super) fn is_vouched_for(&self, timing: &Timing, rules: &Rules, now: Moment) -> bool {
+        self.life.is_some()
+            && self.verdict(timing, rules, now) == Verdict::Functional
+            && self.last.as_ref().is_some_and(|it| it.role != Role::Unsure)
+    }
+
     /// One step of the clock, after all that had arrived was heard. `is_late`
     /// says that our own pause explains the silence.
     pub(super) fn step(&mut self, is_late: bool, timing: &Timing, now: Moment) {

@@ -134,13 +134,15 @@ impl Election {
             })
     }
 
-    /// The holder if that is heard, for whoever can ask this node can reach it.
+    /// The holder if that is heard, here or by a twin that is heard; otherwise
+    /// this node, for whoever can ask it can reach it.
     fn answer(&self) -> Name {
         let timing = &self.timing;
         let twin = |it: &&super::Twin| it.is_ready(timing);
         let yields = matches!(self.role, Role::Draining | Role::Unsure) || !self.fitness.serving;
         let holder = self.claim.as_ref().map(|it| &it.holder);
-        let holder = holder.and_then(|name| self.twin(name)).filter(twin);
+        let holder = holder.and_then(|name| self.twin(name));
+        let holder = holder.filter(|it| twin(it) || self.is_heard_elsewhere(it));
         // Who leaves serves on until somebody can do as much.
         let can_do = |it: &&super::Twin| !self.fitness.serving || !self.can_more_than(&it.name);
         let mut able = self.twins.iter().filter(twin).filter(can_do);

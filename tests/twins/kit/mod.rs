@@ -1,6 +1,7 @@
 //! Pairs, hosts, clients, and a watch.
 
 pub mod client;
+pub mod crowd;
 pub mod net;
 pub mod pair;
 pub mod resolver;

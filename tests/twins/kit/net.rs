@@ -1,6 +1,6 @@
 //! Hosts: network namespaces behind a switch, whose links can be cut one by
-//! one. `1` and `2` are the nodes, `d` has the name server, `c` the clients and
-//! the backend. Needs root.
+//! one. `1` and `2` are the nodes, and `3` where there are three, `d` has the
+//! name server, `c` the clients and the backend. Needs root.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::pair::Pair;
 use crate::server::{Kind, Server};
 
-const HOSTS: [&str; 4] = ["1", "2", "c", "d"];
+const HOSTS: [&str; 5] = ["1", "2", "c", "d", "3"];
 
 /// The hosts; they end with this value.
 pub struct Net {
@@ -105,7 +105,8 @@ impl Net {
         nodes.concat()
     }
 
-    fn backend(&self) -> SocketAddr {
+    /// Where the backend is.
+    pub fn backend(&self) -> SocketAddr {
         (self.address("c"), 8080).into()
     }
 

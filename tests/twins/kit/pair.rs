@@ -257,7 +257,7 @@ impl Drop for Pair {
 }
 
 /// Asks the admin of one node.
-pub struct Asker(PathBuf);
+pub struct Asker(pub PathBuf);
 
 impl Asker {
     /// The body of the answer; empty if there is none.
