@@ -486,3 +486,16 @@ fn the_protocol_is_inferred_only_from_a_probe_of_the_port_of_the_traffic() {
         assert_eq!(protocol(pool), expected, "{pool}");
     }
 }
+
+/// The process said `out_of_ports` for each client, and `check` said nothing.
+#[test]
+fn a_source_that_is_not_here_is_told_by_check() {
+    let text = "listeners: { a: { bind: ':80', pool: p } }\npools:\n  p:\n    \
+                backends: ['10.0.0.1:80']\n    source: [203.0.113.11, 192.0.2.77]\n";
+    let config = parse(Path::new("lb.yaml"), text).unwrap();
+    let [warning] = &config.warnings(false)[..] else {
+        panic!("{:?}", config.warnings(false));
+    };
+    let start = "5:28: pools.p.source: 192.0.2.77 is not an address of this machine now";
+    assert!(warning.starts_with(start), "{warning}");
+}

@@ -38,7 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "types", "admin", "dns", "event", "health", "pair", "pool", "proxy",
+            "types", "net", "admin", "dns", "event", "health", "pair", "pool", "proxy",
         ],
     ),
     (

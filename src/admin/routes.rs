@@ -1,6 +1,6 @@
 //! What can be asked, and the answers.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -16,6 +16,7 @@ use serde_json::json;
 use super::gate::Gate;
 use super::problem::Problem;
 use super::{Node, PairOrder, ReloadError};
+use crate::net::source;
 use crate::types::Secret;
 
 /// Where a request came from, and to which of our addresses.
@@ -70,20 +71,13 @@ async fn greet(
     next: Next,
 ) -> Response {
     let checked = match via {
-        Via::Tcp => gate.check(&request, at.local, is_this_machine),
+        Via::Tcp => gate.check(&request, at.local, source::is_here),
         Via::Unix => Ok(()),
     };
     match checked {
         Ok(()) => next.run(request).await,
         Err((status, why)) => Problem::new(status, why).into_response(),
     }
-}
-
-/// Whether `address` is one of this machine's.
-fn is_this_machine(address: IpAddr) -> bool {
-    let is_one = !address.is_unspecified() && !address.is_multicast();
-    // The kernel binds only what is its own; nothing is sent.
-    is_one && UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Reading is free for whoever gets here; writing over TCP needs the token.

@@ -21,11 +21,12 @@ use crate::status::{
 use crate::types::{BadHeader, ConnectFailure, Reason};
 
 /// What turns a client away before any backend has a say.
-const REJECTIONS: [Reason; 7] = [
+const REJECTIONS: [Reason; 8] = [
     Reason::BadProxyHeader,
     Reason::Denied,
     Reason::DeniedLocally,
     Reason::Limit,
+    Reason::NoSource,
     Reason::OutOfFds,
     Reason::OutOfMemory,
     Reason::OutOfPorts,

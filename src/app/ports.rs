@@ -1,9 +1,10 @@
 //! Local ports: how many there are for connections to one server, and how many
 //! are taken. Each connection to it needs another one of a source address.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
+use crate::net::source;
 use crate::pool::{BackendView, Snapshot};
 use crate::types::Sources;
 
@@ -22,6 +23,8 @@ pub(super) struct LocalPorts<'s> {
     /// How many a source address has; `None`: the kernel does not say.
     each: Option<u64>,
     used: HashMap<Server<'s>, u64>,
+    /// Addresses to connect from that are not on this machine now.
+    absent: HashSet<IpAddr>,
 }
 
 impl<'s> LocalPorts<'s> {
@@ -29,17 +32,21 @@ impl<'s> LocalPorts<'s> {
     pub(super) fn of(snapshot: &'s Snapshot) -> Self {
         let range = std::fs::read_to_string(RANGE).ok();
         let reserved = std::fs::read_to_string(RESERVED).unwrap_or_default();
-        Self::count(snapshot, range.and_then(|it| given_out(&it, &reserved)))
+        let each = range.and_then(|it| given_out(&it, &reserved));
+        Self::count(snapshot, each, source::is_here)
     }
 
-    fn count(snapshot: &'s Snapshot, each: Option<u64>) -> Self {
+    fn count(snapshot: &'s Snapshot, each: Option<u64>, is_here: fn(IpAddr) -> bool) -> Self {
         let mut used = HashMap::new();
         for view in snapshot.pools.iter().flat_map(|pool| &pool.backends) {
             if let Some(server) = server(view) {
                 *used.entry(server).or_default() += u64::from(view.backend.live.active());
             }
         }
-        Self { each, used }
+        let sources = used.keys().flat_map(|(_, sources)| sources.iter());
+        let mut absent: HashSet<IpAddr> = sources.collect();
+        absent.retain(|it| !is_here(*it));
+        Self { each, used, absent }
     }
 
     /// How many connections to a backend take.
@@ -54,7 +61,11 @@ impl<'s> LocalPorts<'s> {
     pub(super) fn most(&self, view: &BackendView) -> Option<u64> {
         // Where no source is named the kernel chooses one, always the same.
         view.backend.tcp()?;
-        Some(self.each? * view.sources.len().max(1) as u64)
+        if view.sources.is_empty() {
+            return self.each;
+        }
+        let here = view.sources.iter().filter(|it| !self.absent.contains(it));
+        Some(self.each? * here.count() as u64)
     }
 }
 
@@ -116,10 +127,12 @@ mod tests {
         for at in [0, 0, 1, 2] {
             assert!(view(at).backend.live.places.acquire(None));
         }
-        let ports = LocalPorts::count(&snapshot, Some(100));
+        let ports = LocalPorts::count(&snapshot, Some(100), |_| true);
         let said = |at: usize| (ports.used(view(at)), ports.most(view(at)));
         assert_eq!(said(0), (3, Some(100)));
         assert_eq!(said(1), (3, Some(100)));
         assert_eq!(said(2), (1, Some(200)));
+        let ports = LocalPorts::count(&snapshot, Some(100), |it| it.to_string() != "10.0.0.2");
+        assert_eq!(ports.most(view(2)), Some(100), "one is at the twin now");
     }
 }

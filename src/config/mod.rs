@@ -10,6 +10,7 @@ mod reader;
 mod scalar;
 mod surroundings;
 mod syntax;
+mod warning;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use surroundings::{Process, Surroundings, is_open_to_all};
 use given::Given;
 use node::{Node, Place};
 use reader::Reader;
+use warning::Warning;
 
 /// A whole lb.yaml, checked. If you hold one, it is valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +55,8 @@ pub struct Config {
     pub log: LogSettings,
     /// What must never be shown: what the environment gave, and secrets.
     pub taint: Taint,
-    /// Secrets that stand in the file itself: where, and in which setting.
-    inline_secrets: Vec<(Place, String)>,
+    /// What is to be said of the file all the same: where, and of which setting.
+    warnings: Vec<(Place, String, Warning)>,
     /// What the environment gave to which setting.
     given: Given,
 }
@@ -185,17 +187,15 @@ impl Config {
         check::admin_alone(&Node::read(&text).ok()?, &mut Reader::new(&around))
     }
 
-    /// What is to be said of a good file all the same, by line: each secret that
-    /// stands in it, where everybody on this machine may read the file.
+    /// What is to be said of a good file all the same, by line: a secret that
+    /// stands in it, where everybody on this machine may read the file, and an
+    /// address to connect from that is not here.
     pub fn warnings(&self, is_open_to_all: bool) -> Vec<String> {
-        let open = self.inline_secrets.iter().filter(|_| is_open_to_all);
-        let said = open.map(|(at, path)| {
-            format!(
-                "{}:{}: {path}: everybody on this machine may read the file, and this secret in \
-                 it (chmod o= the file, or name a file or a ${{VARIABLE}} here)",
-                at.line, at.column
-            )
-        });
+        let all = self.warnings.iter();
+        let worth_it =
+            all.filter(|(_, _, it)| is_open_to_all || !matches!(it, Warning::InlineSecret));
+        let said = worth_it
+            .map(|(at, path, warning)| format!("{}:{}: {path}: {warning}", at.line, at.column));
         said.collect()
     }
 

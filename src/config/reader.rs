@@ -7,6 +7,7 @@ use super::node::{Key, Node, Place, Value};
 use super::problem::Fault;
 use super::scalar::{Parsed, Wrong, nearest};
 use super::surroundings::Surroundings;
+use super::warning::Warning;
 use crate::types::{Name, Secret, Taint};
 
 /// Words of other balancers, and ours.
@@ -49,8 +50,8 @@ pub(super) struct Reader<'a> {
     pub(super) given: Given,
     /// What nobody is to see.
     pub(super) taint: Taint,
-    /// Secrets that stand in the file itself.
-    pub(super) inline_secrets: Vec<(Place, String)>,
+    /// What is to be said of a good file all the same, and of which setting.
+    pub(super) warnings: Vec<(Place, String, Warning)>,
     /// Keys that are not ours: they may be anything, a password too.
     pub(super) strange: Vec<String>,
 }
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
             faults: Vec::new(),
             given: Given::default(),
             taint: Taint::default(),
-            inline_secrets: Vec::new(),
+            warnings: Vec::new(),
             strange: Vec::new(),
         }
     }
@@ -255,7 +256,8 @@ impl<'a> Reader<'a> {
     pub(super) fn secret(&mut self, node: &Node, path: &str) -> Option<Secret> {
         let Replaced { value: text, parts } = self.replaced(node, path)?;
         if parts.is_empty() {
-            self.inline_secrets.push((node.at, path.to_owned()));
+            let warning = (node.at, path.to_owned(), Warning::InlineSecret);
+            self.warnings.push(warning);
         }
         self.taint.hide(&text, HIDDEN);
         Some(Secret::new(text))

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::net::source;
 
 /// Where `${NAME}` and `*_file` settings get their values from.
 pub trait Surroundings {
@@ -75,7 +77,6 @@ impl Surroundings for Process {
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
-        // The kernel binds only what is its own; nothing is sent.
-        UdpSocket::bind((address, 0)).is_ok()
+        source::is_here(address)
     }
 }

@@ -1,14 +1,13 @@
 //! Sockets that connect, without waiting for it.
 
 use std::io;
-use std::net::IpAddr;
 
 use mio::net::TcpStream;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::unix;
-use crate::types::Endpoint;
+use crate::types::{Endpoint, Sources};
 
 /// What became of a connect(2) so far.
 #[derive(Debug)]
@@ -19,13 +18,16 @@ pub enum Dialed {
     Connecting(TcpStream),
 }
 
-/// Begins to connect to `to`, from `source` if that is not the kernel's choice.
-/// With a request in hand the end of the handshake waits for it, and both leave
+/// Begins to connect to `to`, from the one of `sources` whose `turn` it is. With a request in hand the end of the handshake waits for it, and both leave
 /// in one segment.
 ///
 /// The stream to a unix socket is the same type: it is read, written and closed
 /// by the same calls, and only TCP's own options fail on it.
-pub fn start(to: &Endpoint, source: Option<IpAddr>, has_request: bool) -> io::Result<Dialed> {
+pub fn start(
+    to: &Endpoint,
+    (sources, turn): (&Sources, usize),
+    has_request: bool,
+) -> io::Result<Dialed> {
     let address = match to {
         Endpoint::Tcp(address) => *address,
         Endpoint::Unix(path) => return Ok(Dialed::Connected(unix::connect(path)?.into())),
@@ -35,9 +37,7 @@ pub fn start(to: &Endpoint, source: Option<IpAddr>, has_request: bool) -> io::Re
         Type::STREAM.nonblocking(),
         Some(Protocol::TCP),
     )?;
-    if let Some(source) = source {
-        super::source::bind(&socket, source, address)?;
-    }
+    super::source::bind(&socket, sources, turn, address)?;
     if has_request {
         // Without it there is one segment more.
         let _one_more = socket.set_tcp_quickack(false);

@@ -2,27 +2,55 @@
 //! choice.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
 use super::int_option;
+use crate::types::{NoSource, Sources};
 
-/// Binds `socket`, which is to connect to `to`, to `source`.
+/// Binds `socket`, which is to connect to `to`, to the one of `sources` whose
+/// `turn` it is, or to the next that is an address of this machine: a floating
+/// one may be at the twin now. Without any, the kernel will choose.
 ///
 /// The port is left to connect(2) (IP_BIND_ADDRESS_NO_PORT): a port that bind(2)
 /// chooses is taken from every destination at once, so that all backends
 /// together would have the 28,000 connections that each of them can have.
-pub fn bind(socket: &impl AsFd, source: IpAddr, to: SocketAddr) -> io::Result<()> {
+pub fn bind(socket: &impl AsFd, sources: &Sources, turn: usize, to: SocketAddr) -> io::Result<()> {
+    let mut bound = Ok(());
+    for i in 0..sources.len() {
+        let Some(source) = sources.at(turn.wrapping_add(i)) else {
+            break;
+        };
+        bound = bind_to(socket, source, to);
+        let is_absent = matches!(&bound, Err(error) if error.raw_os_error().is_none());
+        if !is_absent {
+            break;
+        }
+    }
+    bound
+}
+
+/// Whether `address` is one of this machine's.
+pub fn is_here(address: IpAddr) -> bool {
+    let is_one = !address.is_unspecified() && !address.is_multicast();
+    // The kernel binds only what is its own; nothing is sent.
+    is_one && UdpSocket::bind((address, 0)).is_ok()
+}
+
+fn bind_to(socket: &impl AsFd, source: IpAddr, to: SocketAddr) -> io::Result<()> {
     if source.is_ipv4() != to.is_ipv4() {
-        return Err(Errno::AFNOSUPPORT.into());
+        return Err(NoSource::Family(source).into());
     }
     // A kernel without it (before 4.2) has fewer ports, and serves.
     let option = libc::IP_BIND_ADDRESS_NO_PORT;
     let _fewer_ports = int_option::set(socket, libc::IPPROTO_IP, option, 1);
-    rustix::net::bind(socket, &SocketAddr::new(source, 0))?;
-    Ok(())
+    match rustix::net::bind(socket, &SocketAddr::new(source, 0)) {
+        Ok(()) => Ok(()),
+        Err(Errno::ADDRNOTAVAIL) => Err(NoSource::Absent(source).into()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]
@@ -33,17 +61,23 @@ mod tests {
 
     use super::*;
 
-    fn bound(source: &str, to: SocketAddr) -> io::Result<Socket> {
+    fn bound(sources: &[&str], to: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        bind(&socket, source.parse().unwrap(), to)?;
+        let sources = sources.iter().map(|it| it.parse().unwrap());
+        bind(&socket, &Sources::new(sources.collect()), 0, to)?;
         Ok(socket)
+    }
+
+    fn source_of(socket: &Socket) -> String {
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        address.ip().to_string()
     }
 
     #[test]
     fn a_port_is_taken_from_one_destination_only() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap();
-        let socket = bound("127.0.0.5", to).unwrap();
+        let socket = bound(&["127.0.0.5"], to).unwrap();
         let before = socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(before.port(), 0, "no port before there is a destination");
         socket.connect(&to.into()).unwrap();
@@ -53,12 +87,25 @@ mod tests {
     }
 
     #[test]
-    fn six_is_not_reached_from_four() {
-        let error = bound("127.0.0.5", "[::1]:1".parse().unwrap()).unwrap_err();
+    fn an_address_that_is_elsewhere_now_is_passed_over() {
+        let to = "127.0.0.1:1".parse().unwrap();
+        let sources = ["192.0.2.77", "::1", "127.0.0.6"];
+        assert_eq!(source_of(&bound(&sources, to).unwrap()), "127.0.0.6");
+        let error = bound(&sources[..1], to).unwrap_err().to_string();
         assert_eq!(
-            error.raw_os_error(),
-            Some(Errno::AFNOSUPPORT.raw_os_error())
+            error,
+            "192.0.2.77 is not an address of this machine (`source`)"
         );
-        bound("::1", "[::1]:1".parse().unwrap()).unwrap();
+        assert_eq!(source_of(&bound(&[], to).unwrap()), "0.0.0.0");
+    }
+
+    #[test]
+    fn six_is_not_reached_from_four() {
+        let error = bound(&["127.0.0.5"], "[::1]:1".parse().unwrap()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "127.0.0.5 is of another family (`source`)"
+        );
+        bound(&["::1"], "[::1]:1".parse().unwrap()).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! A backend as the data plane knows it: who it is, and its live counters.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -136,12 +136,12 @@ impl BackendLive {
         self.places.taken()
     }
 
-    /// Where the next connection to it leaves from; `None`: the kernel chooses.
-    pub fn next_source(&self, sources: &Sources) -> Option<IpAddr> {
+    /// Which of `sources` the next connection to it leaves from.
+    pub fn next_source(&self, sources: &Sources) -> usize {
         if sources.len() < 2 {
-            return sources.at(0);
+            return 0;
         }
-        sources.at(self.source_turn.fetch_add(1, Ordering::Relaxed))
+        self.source_turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A connection to it failed at `now`: avoid it for a while.

@@ -14,7 +14,7 @@ use super::session::{Leg, Phase, Session, Step};
 use crate::net::dial::{self, Dialed};
 use crate::net::proxy_header;
 use crate::pool::{Asking, Backend, BackendState, BackendView, Pick, PoolView};
-use crate::types::{ConnectFailure, OwnFault, Reason};
+use crate::types::{ConnectFailure, OwnFault, Reason, Sources};
 
 /// The address of clients that have none.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -32,6 +32,15 @@ enum Try {
     Lost,
     /// This machine lacks what every try needs.
     Lack(Reason),
+}
+
+/// Whether a lack of ours concerns the way to one backend only: each has ports,
+/// rules of a firewall and addresses to connect from of its own.
+const fn is_of_one_way(lack: Reason) -> bool {
+    matches!(
+        lack,
+        Reason::DeniedLocally | Reason::NoSource | Reason::OutOfPorts
+    )
 }
 
 impl Session {
@@ -108,9 +117,7 @@ impl Session {
     /// Every try was in vain, or there was nobody to try.
     fn end_in_vain(&mut self, ctx: &mut Context) -> Step {
         match self.failure() {
-            Some(lack @ (Reason::OutOfPorts | Reason::DeniedLocally)) => {
-                self.end_for_lack(ctx, lack)
-            }
+            Some(lack) if is_of_one_way(lack) => self.end_for_lack(ctx, lack),
             failure => self.give_up(ctx, failure.unwrap_or(Reason::NoBackend)),
         }
     }
@@ -147,8 +154,7 @@ impl Session {
         }
         self.phase = Phase::Dialing;
         self.since = ctx.now;
-        let source = view.backend.live.next_source(&view.sources);
-        self.dial(ctx, &view.backend, source)
+        self.dial(ctx, &view.backend, &view.sources)
     }
 
     /// The accept queue of a unix socket was full a moment ago, and nothing
@@ -158,7 +164,7 @@ impl Session {
         let Some(backend) = self.backend.clone() else {
             return Step::End(Reason::Internal);
         };
-        match self.dial(ctx, &backend, None) {
+        match self.dial(ctx, &backend, &Sources::default()) {
             Try::Connected => self.connected(ctx),
             Try::Connecting => Step::Stay,
             Try::Failed | Try::Lost => self.seek(ctx),
@@ -167,14 +173,15 @@ impl Session {
     }
 
     /// Begins to connect to `backend`, at which it has a place.
-    fn dial(&mut self, ctx: &Context, backend: &Backend, source: Option<IpAddr>) -> Try {
+    fn dial(&mut self, ctx: &Context, backend: &Backend, sources: &Sources) -> Try {
         let has_request = !self.up.waiting().is_empty();
         let Some(address) = &backend.address else {
             // The board sends nobody there.
             self.note_failure(ctx, ConnectFailure::Unreachable);
             return Try::Failed;
         };
-        let dialed = dial::start(address, source, has_request);
+        let turn = backend.live.next_source(sources);
+        let dialed = dial::start(address, (sources, turn), has_request);
         let (mut stream, is_connected) = match dialed {
             Ok(Dialed::Connected(stream)) => (stream, true),
             Ok(Dialed::Connecting(stream)) => (stream, false),
@@ -211,12 +218,10 @@ impl Session {
             return Try::Failed;
         };
         let reason = Reason::from(fault);
-        if !matches!(reason, Reason::OutOfPorts | Reason::DeniedLocally) {
+        if !is_of_one_way(reason) {
             self.leave_backend(ctx);
             return Try::Lack(reason);
         }
-        // It is no fault of the backend's, and only of the way to it: each has
-        // ports, and rules of a firewall, of its own.
         self.aside().failure = Some(reason);
         self.note_tried();
         self.leave_backend(ctx);

@@ -2,6 +2,7 @@
 //! where that is decided. Pure.
 
 use std::io;
+use std::net::IpAddr;
 
 use rustix::io::Errno;
 
@@ -19,6 +20,10 @@ pub enum OwnFault {
     /// The command of a probe is missing or cannot be executed.
     #[error("the command cannot be run")]
     NoCommand,
+    /// None of the addresses that a connection is to leave from is one of this
+    /// machine's.
+    #[error("no address to connect from")]
+    NoSource,
     /// No file descriptor is left, in the process or in the system.
     #[error("out of file descriptors")]
     OutOfFds,
@@ -35,10 +40,11 @@ pub enum OwnFault {
 
 impl OwnFault {
     /// Every fault, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::DeniedLocally,
         Self::Internal,
         Self::NoCommand,
+        Self::NoSource,
         Self::OutOfFds,
         Self::OutOfMemory,
         Self::OutOfPorts,
@@ -51,6 +57,7 @@ impl OwnFault {
             Self::DeniedLocally => "denied_locally",
             Self::Internal => "internal",
             Self::NoCommand => "no_command",
+            Self::NoSource => "no_source",
             Self::OutOfFds => "out_of_fds",
             Self::OutOfMemory => "out_of_memory",
             Self::OutOfPorts => "out_of_ports",
@@ -73,6 +80,9 @@ impl OwnFault {
     /// on a socket that was connecting, is our own fault. `None`: it is the
     /// peer's, or that of the network between.
     pub fn of_connect(error: &io::Error) -> Option<Self> {
+        if error.get_ref().is_some_and(|it| it.is::<NoSource>()) {
+            return Some(Self::NoSource);
+        }
         match errno(error)? {
             // The second comes from a bind to an address without a port.
             Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Self::OutOfPorts),
@@ -99,6 +109,24 @@ impl OwnFault {
             ) => Self::NoCommand,
             _ => Self::of_lack(error).unwrap_or(Self::Internal),
         }
+    }
+}
+
+/// An address to connect from, that the kernel does not let us connect from.
+/// The kernel's own error is that of a connect(2) without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSource {
+    /// It is not an address of this machine.
+    #[error("{0} is not an address of this machine (`source`)")]
+    Absent(IpAddr),
+    /// It is of the other family.
+    #[error("{0} is of another family (`source`)")]
+    Family(IpAddr),
+}
+
+impl From<NoSource> for io::Error {
+    fn from(error: NoSource) -> Self {
+        Self::new(io::ErrorKind::AddrNotAvailable, error)
     }
 }
 
@@ -139,6 +167,14 @@ mod tests {
             (Errno::PERM, OwnFault::DeniedLocally),
         ] {
             assert_eq!(OwnFault::of_connect(&error(errno)), Some(fault), "{errno}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_there_is_no_lack_of_ports() {
+        let ip = "192.0.2.77".parse().unwrap();
+        for why in [NoSource::Absent(ip), NoSource::Family(ip)] {
+            assert_eq!(OwnFault::of_connect(&why.into()), Some(OwnFault::NoSource));
         }
     }
 

@@ -18,7 +18,7 @@ mod weight;
 
 pub use address::{Address, AddressError};
 pub use bad_header::BadHeader;
-pub use blame::OwnFault;
+pub use blame::{NoSource, OwnFault};
 pub use claim::{Claim, Registered, Term};
 pub use endpoint::Endpoint;
 pub use fqdn::{Fqdn, FqdnError};

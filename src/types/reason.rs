@@ -37,6 +37,8 @@ pub enum Reason {
     Limit,
     /// No backend could be used.
     NoBackend,
+    /// None of the addresses in `source` is one of this machine's.
+    NoSource,
     /// The process, or the system, ran out of file descriptors.
     OutOfFds,
     /// The kernel had no memory for another connection.
@@ -54,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BackendDown,
         Self::BadProxyHeader,
         Self::ClientClosed,
@@ -70,6 +72,7 @@ impl Reason {
         Self::Internal,
         Self::Limit,
         Self::NoBackend,
+        Self::NoSource,
         Self::OutOfFds,
         Self::OutOfMemory,
         Self::OutOfPorts,
@@ -96,6 +99,7 @@ impl Reason {
             Self::Internal => "internal",
             Self::Limit => "limit",
             Self::NoBackend => "no_backend",
+            Self::NoSource => "no_source",
             Self::OutOfFds => "out_of_fds",
             Self::OutOfMemory => "out_of_memory",
             Self::OutOfPorts => "out_of_ports",
@@ -110,6 +114,7 @@ impl From<OwnFault> for Reason {
     fn from(fault: OwnFault) -> Self {
         match fault {
             OwnFault::DeniedLocally => Self::DeniedLocally,
+            OwnFault::NoSource => Self::NoSource,
             OwnFault::OutOfFds => Self::OutOfFds,
             OwnFault::OutOfMemory => Self::OutOfMemory,
             OwnFault::OutOfPorts => Self::OutOfPorts,

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 
 use tandem::pool::Protocol;
-use tandem::types::{Reason, Sources};
+use tandem::types::{ConnectFailure, Reason, Sources};
 
 use super::kit::{PATIENCE, Plan, Plane, read_all, read_some, server};
 
@@ -54,7 +54,24 @@ fn no_connection_leaves_from_another_address_than_asked_for() {
         let plane = Plane::start(plan);
         assert_eq!(read_all(&mut plane.connect()), (vec![], true));
         assert!(told.try_recv().is_err());
-        let served = plane.finished(Reason::ServerClosed) + plane.finished(Reason::ClientClosed);
-        assert_eq!(served, 0);
+        // It said out_of_ports, and for the other family blamed the backend.
+        assert_eq!(plane.finished(Reason::NoSource), 1, "{wrong}");
+        assert_eq!(plane.rejected(Reason::NoSource), 1, "{wrong}");
+        for failure in ConnectFailure::ALL {
+            assert_eq!(plane.connect_errors(0, failure), 0, "{wrong}: {failure:?}");
+        }
+    }
+}
+
+/// The same file serves both twins, and a floating address is at one of them.
+#[test]
+fn a_source_that_is_elsewhere_now_is_passed_over() {
+    let (mut plan, told) = telling();
+    plan.pool.source = sources(&["192.0.2.77", "127.0.0.6"]);
+    let plane = Plane::start(plan);
+    for _ in 0..4 {
+        assert_eq!(read_some(&mut plane.connect(), 1), "x");
+        let peer = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(peer.ip().to_string(), "127.0.0.6");
     }
 }

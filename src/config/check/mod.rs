@@ -98,13 +98,13 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         admin,
         log: log(&fields, reader),
         taint: Taint::default(),
-        inline_secrets: Vec::new(),
+        warnings: Vec::new(),
         given: Given::default(),
     };
     let config = Config {
         // By now everything has been read.
         taint: reader.taint.clone(),
-        inline_secrets: reader.inline_secrets.clone(),
+        warnings: reader.warnings.clone(),
         given: reader.given.clone(),
         ..config
     };

@@ -21,7 +21,8 @@ pub(super) fn check(
     reader: &mut Reader<'_>,
 ) {
     let around = reader.around();
-    let is_ours = |ip: IpAddr| ip.is_loopback() || around.has_address(ip);
+    // connect(2) to the unspecified address reaches this machine, too.
+    let is_ours = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified() || around.has_address(ip);
     let ways = Ways {
         listeners,
         pools,

@@ -11,6 +11,7 @@ use crate::config::scalar::{
     Parsed, Wrong, boolean, duration, ip, number, number32, or_off, percent, show_duration, word,
     wrong,
 };
+use crate::config::warning::Warning;
 use crate::health::{ProbeKind, ProbeSettings, Timing};
 use crate::pool::{
     BackendSettings, Keepalive, OnDead, Policy, PoolSettings, Protocol, ProxyVersion,
@@ -318,8 +319,14 @@ fn source(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Sources {
             "an address of this machine, like 10.0.0.2, without a port",
         ),
     });
-    let addresses = addresses.into_iter().flatten().map(|(_, ip)| ip);
-    Sources::new(addresses.collect())
+    let addresses = addresses.unwrap_or_default();
+    for (at, ip) in &addresses {
+        if !reader.around().has_address(*ip) {
+            let warning = (*at, fields.path("source"), Warning::AbsentSource(*ip));
+            reader.warnings.push(warning);
+        }
+    }
+    Sources::new(addresses.into_iter().map(|(_, ip)| ip).collect())
 }
 
 /// A probe goes to another port of the same machine, which a unix socket does

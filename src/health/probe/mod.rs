@@ -91,7 +91,7 @@ impl Probe {
 
     /// Probes `target` once, within the timeout of the settings.
     pub async fn run(&mut self, target: &Target) -> Outcome {
-        let stage = Stage::new(target.sources.at(self.turn));
+        let stage = Stage::new(&target.sources, self.turn);
         self.turn = self.turn.wrapping_add(1);
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
         match judged {

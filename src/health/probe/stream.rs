@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::outcome::Stop;
 use super::{Failure, FailureReason, Outcome, Target};
 use crate::net::{proxy_header, source, unix};
-use crate::types::{Endpoint, UnixPath};
+use crate::types::{Endpoint, Sources, UnixPath};
 
 /// As much of an answer as is looked at.
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
@@ -30,15 +30,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// timeout is called.
 #[derive(Debug)]
 pub(super) struct Stage {
-    source: Option<IpAddr>,
+    sources: Sources,
+    turn: usize,
     connected: AtomicBool,
     answered: AtomicBool,
 }
 
 impl Stage {
-    pub(super) fn new(source: Option<IpAddr>) -> Self {
+    pub(super) fn new(sources: &Sources, turn: usize) -> Self {
         Self {
-            source,
+            sources: sources.clone(),
+            turn,
             connected: AtomicBool::new(false),
             answered: AtomicBool::new(false),
         }
@@ -114,10 +116,8 @@ pub(super) fn open(address: SocketAddr, stage: &Stage) -> Result<TcpSocket, Stop
         TcpSocket::new_v6()
     };
     let socket = socket.map_err(|error| Stop::of_io("open a socket", &error))?;
-    if let Some(source) = stage.source {
-        let bound = source::bind(&socket, source, address);
-        bound.map_err(|error| Stop::of_io(&format!("connect from {source}"), &error))?;
-    }
+    let bound = source::bind(&socket, &stage.sources, stage.turn, address);
+    bound.map_err(|error| Stop::of_connect(address, &error))?;
     Ok(socket)
 }
 
@@ -188,6 +188,6 @@ mod tests {
         let Outcome::Unknown(blindness) = outcome else {
             panic!("{outcome:?}");
         };
-        assert!(blindness.detail.contains("connect from 192.0.2.77"));
+        assert!(blindness.detail.contains("192.0.2.77 is not an address"));
     }
 }
