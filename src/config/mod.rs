@@ -2,7 +2,9 @@
 
 mod change;
 mod check;
+mod fields;
 mod given;
+mod meant;
 mod node;
 mod print;
 mod problem;

@@ -66,7 +66,7 @@ impl Node {
             let place = error.location().map(Place::of).unwrap_or_default();
             syntax::explain(text, place, &first_line(&error.to_string()))
         })?;
-        Ok(raw.into_node(text))
+        Ok(raw.into_node(text, false))
     }
 }
 
@@ -175,13 +175,20 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 impl Raw {
-    fn into_node(self, text: &str) -> Node {
+    /// Whether it stands elsewhere, and an alias or `<<` brings it here.
+    fn is_brought(&self) -> bool {
+        self.0.referenced != self.0.defined
+    }
+
+    /// What `is_brought` with all around it is to be mended where it stands.
+    fn into_node(self, text: &str, is_brought: bool) -> Node {
+        let inner_is_brought = is_brought || self.is_brought();
         let Spanned {
             value,
             referenced,
             defined,
         } = *self.0;
-        let mut at = Place::of(referenced);
+        let mut at = Place::of(if is_brought { defined } else { referenced });
         let value = match value {
             RawValue::Null => Value::Null,
             // `010` and `1_000` are what was typed, not what was guessed: by
@@ -191,15 +198,20 @@ impl Raw {
             }
             RawValue::Text(text) => Value::Text(text),
             RawValue::List(items) => {
-                Value::List(items.into_iter().map(|it| it.into_node(text)).collect())
-            }
-            RawValue::Map(entries) => {
-                let entries = entries.into_iter();
-                Value::Map(
-                    entries
-                        .map(|(key, it)| (key.into_key(text), it.into_node(text)))
+                let items = items.into_iter();
+                Value::List(
+                    items
+                        .map(|it| it.into_node(text, inner_is_brought))
                         .collect(),
                 )
+            }
+            RawValue::Map(entries) => {
+                let entries = entries.into_iter().map(|(key, it)| {
+                    // Of what `<<` brings the keys say so: the map is here.
+                    let is_brought = inner_is_brought || key.is_brought();
+                    (key.into_key(text), it.into_node(text, is_brought))
+                });
+                Value::Map(entries.collect())
             }
         };
         if matches!(value, Value::List(_) | Value::Map(_)) {
@@ -209,7 +221,7 @@ impl Raw {
     }
 
     fn into_key(self, text: &str) -> Key {
-        let node = self.into_node(text);
+        let node = self.into_node(text, true);
         Key {
             at: node.at,
             name: match node.value {

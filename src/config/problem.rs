@@ -39,9 +39,10 @@ impl Problems {
     /// What `reader` has found wrong in the file `file` with this text, which
     /// is the tree `root`, if it is one.
     pub(super) fn new(file: &str, text: &str, root: Option<&Node>, reader: Reader<'_>) -> Self {
-        let mut found = reader.faults;
+        let (taint, strange) = (reader.taint.clone(), reader.strange.clone());
+        let mut found = reader.into_faults();
         found.sort_by_key(|it| (it.at.line, it.at.column));
-        let shown = |text: &str| one_line(&reader.taint.clean(text));
+        let shown = |text: &str| one_line(&taint.clean(text));
         let all = found.into_iter().map(|fault| {
             let line = fault.at.line.checked_sub(1);
             let source = line.and_then(|line| lines(text).nth(line));
@@ -53,7 +54,7 @@ impl Problems {
                 hint: fault.hint.as_deref().map(shown),
                 length: fault.at.length,
                 source: source.unwrap_or_default().to_owned(),
-                public: shown(&public(&fault, root, &reader.strange)),
+                public: shown(&public(&fault, root, &strange)),
             }
         });
         Self {

@@ -2,34 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fields::{Entry, Fields, join};
 use super::given::Given;
+use super::meant;
 use super::node::{Key, Node, Place, Value};
 use super::problem::Fault;
-use super::scalar::{Parsed, Wrong, nearest};
+use super::scalar::{Parsed, Wrong};
 use super::surroundings::Surroundings;
 use super::warning::Warning;
 use crate::types::{Name, Secret, Taint};
-
-/// Words of other balancers, and ours.
-const SYNONYMS: [(&str, &str); 17] = [
-    ("address", "bind"),
-    ("algorithm", "policy"),
-    ("backup_servers", "backends"),
-    ("balance", "policy"),
-    ("check", "probe"),
-    ("frontends", "listeners"),
-    ("global", "process"),
-    ("health", "probe"),
-    ("health_check", "probe"),
-    ("listen", "bind"),
-    ("maxconn", "max_connections"),
-    ("max_conns", "max_connections"),
-    ("members", "backends"),
-    ("port", "bind"),
-    ("servers", "backends"),
-    ("timeout", "connect_timeout"),
-    ("upstreams", "pools"),
-];
 
 /// What stands in the place of a secret in a message.
 const HIDDEN: &str = "***";
@@ -54,6 +35,8 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<(Place, String, Warning)>,
     /// Keys that are not ours: they may be anything, a password too.
     pub(super) strange: Vec<String>,
+    /// The settings that such keys were taken for.
+    doubtful: Vec<String>,
 }
 
 /// The text of a setting.
@@ -71,51 +54,6 @@ struct Replaced {
     parts: Vec<(Secret, String)>,
 }
 
-/// A map of the file whose keys are known to be right.
-pub(super) struct Fields<'n> {
-    pub(super) path: String,
-    pub(super) at: Place,
-    entries: Vec<(&'n Key, &'n Node)>,
-}
-
-impl<'n> Fields<'n> {
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
-        let mut entries = self.entries.iter();
-        entries
-            .find(|(it, _)| it.name == key)
-            .map(|(_, node)| *node)
-    }
-
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.get(key).is_some()
-    }
-
-    /// The full name of one of its settings.
-    pub(super) fn path(&self, key: &str) -> String {
-        join(&self.path, key)
-    }
-
-    /// The first of `keys` that is there.
-    pub(super) fn first_of(&self, keys: &[&str]) -> Option<&'n Key> {
-        let mut entries = self.entries.iter();
-        entries
-            .find(|(it, _)| keys.contains(&it.name.as_str()))
-            .map(|(key, _)| *key)
-    }
-
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'n Key, &'n Node)> {
-        self.entries.iter().copied()
-    }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
 impl<'a> Reader<'a> {
     pub(super) fn new(around: &'a dyn Surroundings) -> Self {
         Self {
@@ -125,7 +63,48 @@ impl<'a> Reader<'a> {
             taint: Taint::default(),
             warnings: Vec::new(),
             strange: Vec::new(),
+            doubtful: Vec::new(),
         }
+    }
+
+    /// What is wrong with the file. What a key that is not ours is taken for is
+    /// a guess: its value is not blamed for not being that.
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        let mut faults = self.faults;
+        let is_doubtful = |it: &Fault| self.doubtful.iter().any(|path| is_in(path, &it.path));
+        faults.retain(|it| !is_doubtful(it));
+        faults
+    }
+
+    /// Whether something is wrong with the setting at `path`, or in it. What is
+    /// said of several settings together is said when each of them is right:
+    /// until then it may follow from what is wrong with one.
+    pub(super) fn is_told(&self, path: &str) -> bool {
+        self.faults.iter().any(|it| is_in(path, &it.path))
+    }
+
+    /// What `read` finds where everything has been read, and told, before.
+    pub(super) fn again<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let told = (self.faults.len(), self.strange.len(), self.doubtful.len());
+        let found = read(self);
+        self.faults.truncate(told.0);
+        self.strange.truncate(told.1);
+        self.doubtful.truncate(told.2);
+        found
+    }
+
+    /// A setting that has to be there.
+    pub(super) fn need<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        key: &str,
+        hint: &'static str,
+    ) -> Option<&'n Node> {
+        let node = fields.get(key);
+        if node.is_none() {
+            self.fault(fields.at, fields.path(key), "is missing", hint);
+        }
+        node
     }
 
     /// What the file is read for.
@@ -182,18 +161,16 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let mut kept: Vec<(&Key, &Node)> = Vec::with_capacity(entries.len());
+        let mut kept: Vec<Entry<'_>> = Vec::with_capacity(entries.len());
         for (key, node) in entries {
-            let earlier = kept.iter().find(|(it, _)| it.name == key.name);
-            if let Some((earlier, _)) = earlier {
-                let what = format!(
-                    "{:?} stands here twice, first in line {}",
-                    key.name, earlier.at.line
-                );
-                self.fault(key.at, join(path, &key.name), what, "keep one of them");
+            let name = key.name.as_str();
+            if let Some(earlier) = kept.iter().find(|it| it.name == name) {
+                let first = earlier.key.at.line;
+                let what = format!("{name:?} stands here twice, first in line {first}");
+                self.fault(key.at, join(path, name), what, "keep one of them");
                 continue;
             }
-            kept.push((key, node));
+            kept.push(Entry { name, key, node });
         }
         Some(Fields {
             path: path.to_owned(),
@@ -202,49 +179,45 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A map with keys of ours. Unknown ones are faults.
+    /// A map with keys of ours. Unknown ones are faults; one that is clear all
+    /// the same is taken for what it means, so that nothing else is missed.
     pub(super) fn fields<'n>(
         &mut self,
         node: &'n Node,
         path: &str,
-        known: &[&str],
+        known: &[&'static str],
     ) -> Option<Fields<'n>> {
-        let mut fields = self.map(node, path)?;
+        let map = self.map(node, path)?;
+        let mut kept = Vec::with_capacity(known.len());
+        let mut unknown = Vec::new();
         // Whatever begins so at the top holds what the file shares by anchors.
         let is_shared = |key: &Key| path.is_empty() && key.name.starts_with("x-");
-        fields.entries.retain(|(key, _)| {
-            if is_shared(key) {
-                return false;
+        for entry in map.entries {
+            if known.contains(&entry.name) {
+                kept.push(entry);
+            } else if !is_shared(entry.key) {
+                unknown.push(entry);
             }
-            let is_known = known.contains(&key.name.as_str());
-            if !is_known {
-                self.unknown(key, path, known);
+        }
+        for entry in unknown {
+            let (name, at) = (entry.name, entry.key.at);
+            let (meant, hint) = meant::key(name, known);
+            self.strange.push(name.to_owned());
+            self.faults.push(Fault {
+                at,
+                path: join(path, name),
+                what: format!("unknown key {name:?}"),
+                hint: Some(hint),
+            });
+            if let Some(name) = meant.filter(|it| kept.iter().all(|kept| kept.name != *it)) {
+                self.doubtful.push(join(path, name));
+                kept.push(Entry { name, ..entry });
             }
-            is_known
-        });
-        Some(fields)
-    }
-
-    fn unknown(&mut self, key: &Key, path: &str, known: &[&str]) {
-        let name = key.name.as_str();
-        let synonym = SYNONYMS.iter().find(|(word, _)| *word == name);
-        let synonym = synonym.map(|(_, ours)| *ours);
-        let synonym = synonym.filter(|ours| known.contains(ours));
-        let in_probe = ["fall", "interval", "path", "rise"].contains(&name);
-        let hint = if in_probe && known.contains(&"probe") {
-            format!("{name} belongs into probe: {{ type: ..., {name}: ... }}")
-        } else if let Some(ours) = synonym.or_else(|| nearest(name, known.iter().copied())) {
-            format!("did you mean {ours:?}?")
-        } else {
-            format!("known here: {}", known.join(", "))
-        };
-        self.strange.push(key.name.clone());
-        self.faults.push(Fault {
-            at: key.at,
-            path: join(path, name),
-            what: format!("unknown key {name:?}"),
-            hint: Some(hint),
-        });
+        }
+        Some(Fields {
+            entries: kept,
+            ..map
+        })
     }
 
     /// A scalar, with `${NAME}` replaced.
@@ -462,4 +435,10 @@ impl<'a> Reader<'a> {
         self.taint.hide(text, HIDDEN);
         Some(Secret::new(text))
     }
+}
+
+/// Whether `inner` is the setting at `path`, or one in it.
+fn is_in(path: &str, inner: &str) -> bool {
+    let rest = inner.strip_prefix(path);
+    rest.is_some_and(|it| it.is_empty() || it.starts_with(['.', '[']))
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::admin::AdminSettings;
+use crate::config::fields::Fields;
 use crate::config::node::Node;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{Parsed, Wrong, ip, or_off, socket, wrong};
 use crate::config::surroundings::Surroundings;
 use crate::types::{Secret, UnixFile};

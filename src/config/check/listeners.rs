@@ -5,16 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::taken::Taken;
 use super::unix;
-use crate::config::node::{Key, Node};
+use crate::config::fields::Fields;
+use crate::config::node::{Key, Node, Value};
 use crate::config::problem::Fault;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{
     Parsed, Wrong, bind, duration, nearest, network, number, number32, or_off, word, wrong,
 };
 use crate::pool::{ListenerSettings, Plane, Protocol};
 use crate::types::{Endpoint, Name, UnixPath};
 
-const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 14] = [
     "bind",
     "pool",
     "plane",
@@ -165,12 +166,14 @@ fn binds(
     reader: &mut Reader<'_>,
 ) -> Option<Vec<Endpoint>> {
     let path = fields.path("bind");
-    let parse = |text: &str| bind_or_self(text, own);
-    let Some(list) = reader.list(fields, "bind", parse) else {
-        let hint = "say where to listen, like bind: \":80\"";
-        reader.fault(fields.at, path, "is missing", hint);
+    let hint = "say where to listen, like bind: \":80\"";
+    let node = reader.need(fields, "bind", hint)?;
+    if matches!(&node.value, Value::List(items) if items.is_empty()) {
+        reader.fault(node.at, path, "is empty", hint);
         return None;
-    };
+    }
+    let parse = |text: &str| bind_or_self(text, own);
+    let list = reader.list(fields, "bind", parse)?;
     let mut binds = Vec::new();
     for (at, addresses) in list {
         for address in addresses {
@@ -178,7 +181,8 @@ fn binds(
             binds.push(address);
         }
     }
-    Some(binds)
+    // Without one the listener's own fault has been told, or the pair's.
+    (!binds.is_empty()).then_some(binds)
 }
 
 /// `self:80` is the node's own address in a pair: the same line on each node.
@@ -211,11 +215,7 @@ fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<Endpoint>> {
 
 fn pool(fields: &Fields<'_>, pools: &[&str], reader: &mut Reader<'_>) -> Option<Name> {
     let path = fields.path("pool");
-    let Some(node) = fields.get("pool") else {
-        let hint = "say which pool serves it, like pool: web";
-        reader.fault(fields.at, path, "is missing", hint);
-        return None;
-    };
+    let node = reader.need(fields, "pool", "say which pool serves it, like pool: web")?;
     let wanted = reader.text(node, &path)?;
     if pools.contains(&wanted.as_str()) {
         return Name::new(&wanted).ok();

@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use taken::Taken;
 
+use super::fields::Fields;
 use super::given::Given;
 use super::node::{Node, Value};
-use super::reader::{Fields, Reader};
+use super::reader::Reader;
 use super::scalar::{Parsed, duration, number, number32, word, wrong};
 use super::{Config, PoolConfig};
 use crate::admin::AdminSettings;
@@ -67,12 +68,16 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     }
     let pools = fields.get("pools").map(|it| pools::read(it, reader));
     let pools: Vec<PoolConfig> = pools.unwrap_or_default();
+    // Of a pool whose protocol is wrong nothing is said that follows from it.
+    let is_told = |it: &&PoolConfig| reader.is_told(&format!("pools.{}.protocol", it.pool.name));
     let protocols = pools
         .iter()
+        .filter(|it| !is_told(it))
         .map(|it| (it.pool.name.clone(), it.pool.protocol));
+    let protocols = protocols.collect();
     let known = listeners::Pools {
         names: pool_names(&fields, reader),
-        protocols: protocols.collect(),
+        protocols,
     };
     let listeners = fields.get("listeners");
     let pair = fields.get("pair").and_then(|it| pair::read(it, reader));
@@ -114,10 +119,8 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
 /// The names of all pools, the broken ones too: a listener that names a broken
 /// pool is not wrong itself.
 fn pool_names<'n>(fields: &Fields<'n>, reader: &mut Reader<'_>) -> Vec<&'n str> {
-    let faults = reader.faults.len();
-    let pools = fields.get("pools").and_then(|it| reader.map(it, "pools"));
-    // They have been told already.
-    reader.faults.truncate(faults);
+    let pools = fields.get("pools");
+    let pools = pools.and_then(|it| reader.again(|reader| reader.map(it, "pools")));
     let names = pools.map(|pools| pools.entries().map(|(key, _)| key.name.as_str()).collect());
     names.unwrap_or_default()
 }
@@ -176,12 +179,9 @@ fn state_dir(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<PathBuf> {
     let given = given.as_deref().and_then(|it| it.split(':').next());
     let mut dir = given.filter(|it| !it.is_empty()).map(PathBuf::from);
     let folder = around.folder().to_owned();
-    // What is wrong with the section has been told with its limits.
-    let faults = reader.faults.len();
-    let process = fields
-        .get("process")
-        .and_then(|node| reader.fields(node, "process", &PROCESS));
-    reader.faults.truncate(faults);
+    let process = fields.get("process");
+    let process =
+        process.and_then(|it| reader.again(|reader| reader.fields(it, "process", &PROCESS)));
     if let Some(process) = process {
         reader.set(&process, "state_dir", &mut dir, |text| match text {
             "off" => Ok(None),

@@ -4,10 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::pools;
 use crate::admin::AdminSettings;
 use crate::config::PoolConfig;
+use crate::config::fields::Fields;
 use crate::config::node::Place;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::pool::ListenerSettings;
 use crate::types::{Address, Endpoint, Name};
 
@@ -112,13 +114,10 @@ impl<'c> Ways<'c> {
 
 /// Where the backends of a pool stand.
 fn place(root: &Fields<'_>, pool: &Name, reader: &mut Reader<'_>) -> Place {
-    let faults = reader.faults.len();
-    let pools = root.get("pools");
-    let pools = pools.and_then(|it| reader.map(it, "pools"));
-    let node = pools.and_then(|it| it.get(pool.as_str()).cloned());
-    let fields = node.as_ref().and_then(|it| reader.map(it, ""));
-    let at = fields.and_then(|it| it.get("backends").map(|it| it.at));
-    // What is wrong with them has been told already.
-    reader.faults.truncate(faults);
+    let at = reader.again(|reader| {
+        let pools = reader.map(root.get("pools")?, "pools")?;
+        let pool = reader.fields(pools.get(pool.as_str())?, "", &pools::KEYS)?;
+        pool.get("backends").map(|it| it.at)
+    });
     at.unwrap_or(root.at)
 }

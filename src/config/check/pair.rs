@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::publish;
 use crate::config::PairConfig;
+use crate::config::fields::Fields;
 use crate::config::node::{Key, Node as YamlNode, Value};
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{Parsed, Wrong, duration, ip, number, word, wrong};
 use crate::pair::{Failback, PairNode, PairSettings, Timing};
 use crate::types::{Fqdn, Name, Secret};
@@ -66,11 +67,8 @@ pub(super) fn own_addresses(config: &PairConfig) -> Vec<IpAddr> {
 }
 
 fn name(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Fqdn> {
-    let Some(node) = fields.get("name") else {
-        let hint = "the name that clients use, like name: lb.example.com";
-        reader.fault(fields.at, fields.path("name"), "is missing", hint);
-        return None;
-    };
+    let hint = "the name that clients use, like name: lb.example.com";
+    let node = reader.need(fields, "name", hint)?;
     reader.one(node, &fields.path("name"), |text| {
         Fqdn::parse(text).map_err(|error| Wrong {
             what: error.to_string(),
@@ -120,11 +118,8 @@ pub(super) fn port(text: &str) -> Parsed<u16> {
 
 fn nodes(fields: &Fields<'_>, port: u16, reader: &mut Reader<'_>) -> Option<Vec<PairNode>> {
     let path = fields.path("nodes");
-    let Some(node) = fields.get("nodes") else {
-        let hint = "like nodes: { lb1: 203.0.113.10, lb2: 203.0.113.11 }";
-        reader.fault(fields.at, path, "is missing", hint);
-        return None;
-    };
+    let hint = "like nodes: { lb1: 203.0.113.10, lb2: 203.0.113.11 }";
+    let node = reader.need(fields, "nodes", hint)?;
     let map = reader.map(node, &path)?;
     let mut nodes: Vec<PairNode> = Vec::new();
     let mut is_whole = true;
@@ -286,13 +281,10 @@ fn failback(
     let inner = reader.fields(node, &path, &["prefer", "after"])?;
     let mut after = Duration::from_secs(60);
     reader.set(&inner, "after", &mut after, duration);
-    let Some(prefer) = inner.get("prefer") else {
-        let hint = "like failback: { prefer: lb1, after: 60s }";
-        reader.fault(inner.at, inner.path("prefer"), "is missing", hint);
-        return None;
-    };
+    let hint = "like failback: { prefer: lb1, after: 60s }";
+    let prefer = reader.need(&inner, "prefer", hint)?;
     let wanted = reader.text(prefer, &inner.path("prefer"))?;
-    let mut nodes = nodes.unwrap_or_default().iter();
+    let mut nodes = nodes?.iter();
     match nodes.find(|it| it.name.as_str() == wanted) {
         Some(found) => Some(Failback::Prefer {
             node: found.name.clone(),

@@ -2,11 +2,13 @@
 //! Whatever else a listener or its pool asks for is refused here; a default
 //! that was not asked for is not.
 
+use super::listeners;
 use crate::config::PoolConfig;
+use crate::config::fields::Fields;
 use crate::config::node::Place;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::pool::{ListenerSettings, OnDead, Plane, Policy, PoolSettings};
-use crate::types::{Address, Endpoint};
+use crate::types::{Address, Endpoint, Name};
 
 /// What is wrong, and what to do about it.
 type Trouble = (String, &'static str);
@@ -21,6 +23,11 @@ pub(super) fn check(
     reader: &mut Reader<'_>,
 ) {
     for listener in listeners.iter().filter(|it| it.plane == Plane::Kernel) {
+        // Where something is wrong it is not known what is asked for.
+        let is_told = |section, name: &Name| reader.is_told(&format!("{section}.{name}"));
+        if is_told("listeners", &listener.name) || is_told("pools", &listener.pool) {
+            continue;
+        }
         let mut found = asked_of_listener(listener);
         let pool = pools.iter().find(|it| it.pool.name == listener.pool);
         if let Some(PoolConfig { pool, .. }) = pool {
@@ -38,14 +45,11 @@ pub(super) fn check(
 
 /// Where `plane: kernel` stands.
 fn place(root: &Fields<'_>, listener: &ListenerSettings, reader: &mut Reader<'_>) -> Place {
-    let faults = reader.faults.len();
-    let listeners = root.get("listeners");
-    let listeners = listeners.and_then(|it| reader.map(it, "listeners"));
-    let node = listeners.and_then(|it| it.get(listener.name.as_str()).cloned());
-    let fields = node.as_ref().and_then(|it| reader.map(it, ""));
-    let at = fields.and_then(|it| it.get("plane").map(|it| it.at));
-    // What is wrong with them has been told already.
-    reader.faults.truncate(faults);
+    let at = reader.again(|reader| {
+        let all = reader.map(root.get("listeners")?, "listeners")?;
+        let found = reader.fields(all.get(listener.name.as_str())?, "", &listeners::KEYS)?;
+        found.get("plane").map(|it| it.at)
+    });
     at.unwrap_or(root.at)
 }
 

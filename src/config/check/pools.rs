@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::probe;
 use crate::config::PoolConfig;
+use crate::config::fields::Fields;
 use crate::config::node::{Key, Node, Place, Value};
 use crate::config::problem::Fault;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{
     Parsed, Wrong, boolean, duration, ip, number, number32, or_off, percent, show_duration, word,
     wrong,
@@ -18,7 +19,7 @@ use crate::pool::{
 };
 use crate::types::{Address, Name, Sources, Weight};
 
-const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 18] = [
     "backends",
     "probe",
     "protocol",
@@ -161,6 +162,7 @@ fn connect_budget(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Rea
     pool.connect_budget = all;
     reader.set(fields, "connect_budget", &mut pool.connect_budget, duration);
     if let Some(node) = fields.get("connect_budget")
+        && !reader.is_told(&fields.path("connect_timeout"))
         && pool.connect_budget < pool.connect_timeout
     {
         let what = format!(
@@ -225,11 +227,8 @@ fn queue(fields: &Fields<'_>, pool: &mut PoolSettings, reader: &mut Reader<'_>) 
 
 fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendSettings>> {
     let path = fields.path("backends");
-    let Some(node) = fields.get("backends") else {
-        let hint = "list the servers, like backends: [10.0.0.11:8080]";
-        reader.fault(fields.at, path, "is missing", hint);
-        return None;
-    };
+    let hint = "list the servers, like backends: [10.0.0.11:8080]";
+    let node = reader.need(fields, "backends", hint)?;
     let faults = reader.faults.len();
     let mut found: Vec<(Place, BackendSettings)> = Vec::new();
     if let Value::List(items) = &node.value {
@@ -355,6 +354,9 @@ fn family(
     (at, path): (Place, String),
     reader: &mut Reader<'_>,
 ) {
+    if reader.is_told(&path) {
+        return;
+    }
     // Of a host name it is known only when it has been resolved.
     let Address::Ip(address) = &backend.address else {
         return;
@@ -400,11 +402,8 @@ fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSe
     let mut most = None;
     let limit = number32(1, 100_000_000);
     reader.set_some(&fields, "max_connections", &mut most, limit);
-    let Some(node) = fields.get("address") else {
-        let hint = "say where the server is, like address: 10.0.0.11:8080";
-        reader.fault(fields.at, fields.path("address"), "is missing", hint);
-        return None;
-    };
+    let hint = "say where the server is, like address: 10.0.0.11:8080";
+    let node = reader.need(&fields, "address", hint)?;
     let mut settings = reader
         .one(node, &fields.path("address"), address)
         .map(bare)?;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::config::fields::Fields;
 use crate::config::node::{Node, Value};
 use crate::config::problem::Fault;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{
     Parsed, Wrong, boolean, duration, nearest, number, number32, percent, word, wrong,
 };
@@ -33,6 +34,18 @@ const COMMON: [&str; 9] = [
     "down_interval",
     "jitter",
 ];
+
+const HTTP: [&str; 7] = [
+    "method",
+    "path",
+    "host",
+    "expect",
+    "body",
+    "drain_on_404",
+    "tls",
+];
+
+const MYSQL: [&str; 4] = ["user", "password", "password_file", "tls"];
 
 pub(super) fn read(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ProbeSettings> {
     if matches!(node.value, Value::Map(_)) {
@@ -122,25 +135,17 @@ fn wrong_request(it: Unsendable) -> Wrong {
 
 fn long(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ProbeSettings> {
     let map = reader.map(node, path)?;
+    // The type says which keys there are. Until it is known, all of them are.
+    let all = [&COMMON[..], &HTTP, &MYSQL, &["command", "send"]].concat();
+    let typed = reader.again(|reader| reader.fields(node, path, &all));
+    let hint = "say what to do: { type: http, ... }";
+    let type_node = reader.need(typed.as_ref().unwrap_or(&map), "type", hint)?;
     let faults = reader.faults.len();
-    let Some(type_node) = map.get("type") else {
-        let hint = "say what to do: { type: http, ... }";
-        reader.fault(map.at, map.path("type"), "is missing", hint);
-        return None;
-    };
     let kind = reader.text(type_node, &map.path("type"))?;
     let own: &[&str] = match kind.as_str() {
         "exec" => &["command"],
-        "http" | "https" => &[
-            "method",
-            "path",
-            "host",
-            "expect",
-            "body",
-            "drain_on_404",
-            "tls",
-        ],
-        "mysql" => &["user", "password", "password_file", "tls"],
+        "http" | "https" => &HTTP,
+        "mysql" => &MYSQL,
         "send_expect" => &["send", "expect"],
         "tcp" => &[],
         _ => {
@@ -184,6 +189,7 @@ fn timing(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Timing {
     reader.set(fields, "down_interval", down, duration);
     reader.set(fields, "jitter", &mut timing.jitter, percent(0, 50));
     if let Some(node) = fields.get("fast_interval")
+        && !reader.is_told(&fields.path("interval"))
         && timing.fast_interval > timing.interval.max(Duration::from_millis(1))
     {
         let path = fields.path("fast_interval");
@@ -208,8 +214,11 @@ fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Op
     if let Some(expect) = reader.list(fields, "expect", statuses) {
         probe.expect = expect.into_iter().map(|(_, it)| it).collect();
     }
-    if probe.expect.is_empty() {
-        reader.fault(fields.at, fields.path("expect"), "is empty", "like 200-399");
+    if let Some(node) = fields.get("expect")
+        && probe.expect.is_empty()
+        && !reader.is_told(&fields.path("expect"))
+    {
+        reader.fault(node.at, fields.path("expect"), "is empty", "like 200-399");
     }
     reader.set_some(fields, "body", &mut probe.body, |text| Ok(text.to_owned()));
     if let (Some(node), HttpMethod::Head) = (fields.get("body"), probe.request.method) {
@@ -330,7 +339,8 @@ fn send_expect(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind
     let bytes = |text: &str| Ok(text.as_bytes().to_vec());
     reader.set(fields, "send", &mut probe.send, bytes);
     reader.set(fields, "expect", &mut probe.expect, bytes);
-    if probe.send.is_empty() && probe.expect.is_empty() {
+    let is_told = ["send", "expect"].map(|key| reader.is_told(&fields.path(key)));
+    if probe.send.is_empty() && probe.expect.is_empty() && is_told == [false; 2] {
         let hint = "add send, expect or both; or use type: tcp";
         reader.fault(fields.at, &fields.path, "neither sends nor expects", hint);
         return None;
@@ -340,10 +350,7 @@ fn send_expect(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind
 
 fn exec(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind> {
     let hint = "like command: [/usr/lib/tandem/check, --quick]";
-    let Some(node) = fields.get("command") else {
-        reader.fault(fields.at, fields.path("command"), "is missing", hint);
-        return None;
-    };
+    let node = reader.need(fields, "command", hint)?;
     let words: Vec<String> = match &node.value {
         Value::List(_) => {
             let all = reader.list(fields, "command", |text| Ok(text.to_owned()))?;
@@ -355,7 +362,9 @@ fn exec(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<ProbeKind> {
         }
     };
     if words.is_empty() {
-        reader.fault(node.at, fields.path("command"), "is empty", hint);
+        if !reader.is_told(&fields.path("command")) {
+            reader.fault(node.at, fields.path("command"), "is empty", hint);
+        }
         return None;
     }
     if words.iter().any(|word| word.contains('\0')) {

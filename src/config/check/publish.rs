@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::pair::port;
+use crate::config::fields::Fields;
 use crate::config::node::{Node as YamlNode, Value};
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{Parsed, boolean, duration, ip, number32, socket, word, wrong};
 use crate::dns::hook::HookSettings;
 use crate::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings, TsigKey};
@@ -180,11 +181,8 @@ fn register(
         "tcp",
     ];
     let fields = reader.fields(node, &path, &known)?;
-    let Some(server) = fields.get("server") else {
-        let hint = "the zone's primary, like server: 192.0.2.53:53";
-        reader.fault(fields.at, fields.path("server"), "is missing", hint);
-        return None;
-    };
+    let hint = "the zone's primary, like server: 192.0.2.53:53";
+    let server = reader.need(&fields, "server", hint)?;
     let server = reader.one(server, &fields.path("server"), |text| match socket(text) {
         Some(address) => Ok(address),
         None => wrong(format!("{text:?} is not an address"), "like 192.0.2.53:53"),
@@ -197,6 +195,9 @@ fn register(
     reader.set(&fields, "timeout", &mut settings.timeout, duration);
     reader.set(&fields, "tcp", &mut settings.tcp, boolean);
     settings.key = key(&fields, reader);
+    if reader.is_told(&path) {
+        return None;
+    }
     // The register's own check: names, zone and secret fit together.
     if let Err(error) = Rfc2136::new(&settings) {
         reader.fault(node.at, path, error.to_string(), None);
@@ -246,7 +247,7 @@ fn lease(node: &YamlNode, inner: &Fields<'_>, mode: Mode, reader: &mut Reader<'_
     let (mut ttl, mut margin) = (Duration::from_secs(2), Duration::from_millis(200));
     reader.set(&fields, "ttl", &mut ttl, duration);
     reader.set(&fields, "margin", &mut margin, duration);
-    if margin * 2 >= ttl {
+    if margin * 2 >= ttl && !reader.is_told(&path) {
         let what = "is not much shorter than ttl";
         reader.fault(fields.at, fields.path("margin"), what, "a tenth is usual");
         return None;
@@ -256,11 +257,14 @@ fn lease(node: &YamlNode, inner: &Fields<'_>, mode: Mode, reader: &mut Reader<'_
 
 fn hook(node: &YamlNode, path: &str, reader: &mut Reader<'_>) -> Option<HookSettings> {
     let fields = reader.fields(node, path, &["command", "timeout"])?;
-    let command = reader.list(&fields, "command", |text| Ok(text.to_owned()));
-    let command: Vec<String> = command.into_iter().flatten().map(|(_, it)| it).collect();
+    let hint = "like command: [/usr/lib/tandem/move-ip]";
+    let node = reader.need(&fields, "command", hint)?;
+    let command = reader.list(&fields, "command", |text| Ok(text.to_owned()))?;
+    let command: Vec<String> = command.into_iter().map(|(_, it)| it).collect();
     if command.is_empty() {
-        let hint = "like command: [/usr/lib/tandem/move-ip]";
-        reader.fault(fields.at, fields.path("command"), "is missing", hint);
+        if !reader.is_told(&fields.path("command")) {
+            reader.fault(node.at, fields.path("command"), "is empty", hint);
+        }
         return None;
     }
     let mut settings = HookSettings::new(command);

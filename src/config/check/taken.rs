@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::admin::AdminSettings;
 use crate::config::PairConfig;
+use crate::config::fields::Fields;
 use crate::config::node::Place;
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::types::Endpoint;
 
 /// What is taken so far, and by which setting.
@@ -30,6 +31,9 @@ impl Taken {
         }
         if let Some(pair) = pair {
             taken.heartbeats(pair, at, reader);
+        }
+        if reader.is_told("admin") {
+            return taken;
         }
         let at = place("admin");
         if let Some(socket) = &admin.socket {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::config::fields::Fields;
 use crate::config::node::{Node, Value};
-use crate::config::reader::{Fields, Reader};
+use crate::config::reader::Reader;
 use crate::config::scalar::{Parsed, wrong};
 use crate::pool::ListenerSettings;
 use crate::types::{Endpoint, UnixAccess};
@@ -25,6 +26,7 @@ pub(super) fn access(
     }
     for key in ["unix_mode", "unix_owner"] {
         if let Some(node) = fields.get(key)
+            && !reader.is_told(&fields.path("bind"))
             && !binds.iter().any(Endpoint::has_file)
         {
             let what = "there is no bind with a file";
@@ -37,6 +39,12 @@ pub(super) fn access(
 
 /// What looks at clients' addresses says nothing where none has one.
 pub(super) fn clients(fields: &Fields<'_>, listener: &ListenerSettings, reader: &mut Reader<'_>) {
+    if ["bind", "accept_proxy"]
+        .iter()
+        .any(|it| reader.is_told(&fields.path(it)))
+    {
+        return;
+    }
     let is_unix = listener.binds.iter().all(Endpoint::is_unix);
     if is_unix && !listener.accept_proxy_unix {
         for key in ["allow", "deny", "max_per_source", "accept_proxy"] {
