@@ -55,6 +55,7 @@ fn prober(id: u64, address: SocketAddr, reports: &mpsc::Sender<News>) -> Prober 
             timeout: TIMEOUT,
             ..Timing::default()
         },
+        is_hushed: false,
     };
     let reports = reports.clone();
     Prober::start(

@@ -19,6 +19,9 @@ pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
     for warning in config.warnings(is_open_to_all(&path)) {
         complain(&format!("warning: {}:{warning}", path.display()));
     }
+    for note in config.notes() {
+        complain(&format!("note: {}:{note}", path.display()));
+    }
     if args.print {
         out(&config.to_yaml());
         return Exit::Ok;

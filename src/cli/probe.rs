@@ -27,6 +27,14 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
             return Exit::Usage;
         }
     };
+    let mut taint = Taint::default();
+    let mut is_hushed = false;
+    if let ProbeKind::Mysql(probe) = &kind
+        && let Some(login) = &probe.login
+    {
+        taint.hide(login.password.expose(), "***");
+        is_hushed = !Taint::finds(login.password.expose());
+    }
     let settings = ProbeSettings {
         kind,
         port: None,
@@ -34,6 +42,7 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
             timeout: Duration::from_millis(args.timeout_ms),
             ..Timing::default()
         },
+        is_hushed,
     };
     let name = Name::of_address(&address);
     let result = once(
@@ -43,12 +52,6 @@ pub(super) fn probe(args: &ProbeArgs) -> Exit {
         &Sources::default(),
         None,
     );
-    let mut taint = Taint::default();
-    if let ProbeKind::Mysql(probe) = &settings.kind
-        && let Some(login) = &probe.login
-    {
-        taint.hide(login.password.expose(), "***");
-    }
     let result = result.map_err(|why| taint.clean(&why));
     out(&format!("{}\n", describe(&args.address, &result)));
     if result.is_ok() {

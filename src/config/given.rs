@@ -5,8 +5,6 @@ use serde_json::{Map, Value};
 
 use crate::types::Secret;
 
-/// A value that is found inside of another text where it belongs.
-const SHORTEST_NEAR: usize = 3;
 /// A value that is found anywhere else: long enough not to be there by chance.
 const SHORTEST_FAR: usize = 8;
 
@@ -44,6 +42,17 @@ impl Given {
         if !self.0.contains(&setting) {
             self.0.push(setting);
         }
+    }
+
+    /// `text`, which quotes what such a setting came to, with its source in
+    /// quotes instead. A value may be too short to be found otherwise.
+    pub(super) fn unquoted(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for setting in &self.0 {
+            let value = format!("{:?}", setting.value.expose());
+            text = text.replace(&value, &format!("{:?}", setting.shown));
+        }
+        text
     }
 
     /// `config` with each such setting shown by its source, and everything
@@ -91,11 +100,8 @@ impl Given {
         }
         let mut out = plain(text);
         for setting in &self.0 {
-            let shortest = if near(&setting) {
-                SHORTEST_NEAR
-            } else {
-                SHORTEST_FAR
-            };
+            // Where it belongs it is found however short it is.
+            let shortest = if near(&setting) { 1 } else { SHORTEST_FAR };
             for (value, name) in &setting.parts {
                 let value = value.expose();
                 if value.len() >= shortest && out.contains(value) {

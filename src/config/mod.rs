@@ -8,6 +8,7 @@ mod meant;
 mod node;
 mod print;
 mod problem;
+mod public;
 mod reader;
 mod scalar;
 mod surroundings;
@@ -35,6 +36,7 @@ pub use surroundings::{Process, Surroundings, is_open_to_all};
 
 use given::Given;
 use node::{Node, Place};
+use public::Public;
 use reader::Reader;
 use warning::Warning;
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub taint: Taint,
     /// What is to be said of the file all the same: where, and of which setting.
     warnings: Vec<(Place, String, Warning)>,
+    /// What the environment gave to addresses and names, which are shown.
+    public: Vec<Public>,
     /// What the environment gave to which setting.
     given: Given,
 }
@@ -199,6 +203,12 @@ impl Config {
         let said = worth_it
             .map(|(at, path, warning)| format!("{}:{}: {path}: {warning}", at.line, at.column));
         said.collect()
+    }
+
+    /// What is to be known of a good file, by line: each variable whose value
+    /// is shown, being an address or a name.
+    pub fn notes(&self) -> Vec<String> {
+        public::notes(&self.public)
     }
 
     /// Every setting as it came out, with what the environment gave and

@@ -39,10 +39,15 @@ impl Problems {
     /// What `reader` has found wrong in the file `file` with this text, which
     /// is the tree `root`, if it is one.
     pub(super) fn new(file: &str, text: &str, root: Option<&Node>, reader: Reader<'_>) -> Self {
-        let (taint, strange) = (reader.taint.clone(), reader.strange.clone());
+        let (mut taint, strange) = (reader.taint.clone(), reader.strange.clone());
+        // What is wrong may be no address: then it is shown to nobody.
+        for it in &reader.public {
+            taint.hide(it.value.expose(), &it.name);
+        }
+        let given = reader.given.clone();
         let mut found = reader.into_faults();
         found.sort_by_key(|it| (it.at.line, it.at.column));
-        let shown = |text: &str| one_line(&taint.clean(text));
+        let shown = |text: &str| one_line(&given.unquoted(&taint.clean(text)));
         let all = found.into_iter().map(|fault| {
             let line = fault.at.line.checked_sub(1);
             let source = line.and_then(|line| lines(text).nth(line));

@@ -7,6 +7,7 @@ use super::given::Given;
 use super::meant;
 use super::node::{Key, Node, Place, Value};
 use super::problem::Fault;
+use super::public::{Private, Public};
 use super::scalar::{Parsed, Wrong};
 use super::surroundings::Surroundings;
 use super::warning::Warning;
@@ -33,6 +34,15 @@ pub(super) struct Reader<'a> {
     pub(super) taint: Taint,
     /// What is to be said of a good file all the same, and of which setting.
     pub(super) warnings: Vec<(Place, String, Warning)>,
+    /// What everybody may see, though the environment gave it.
+    pub(super) public: Vec<Public>,
+    /// Secrets, whole and in the environment's parts.
+    pub(super) private: Vec<Private>,
+    /// Whether what is read now is public.
+    is_public: bool,
+    /// How many values were read that nobody is to see, and that are too
+    /// short to be found in what others say.
+    pub(super) too_short: usize,
     /// Keys that are not ours: they may be anything, a password too.
     pub(super) strange: Vec<String>,
     /// The settings that such keys were taken for.
@@ -62,6 +72,10 @@ impl<'a> Reader<'a> {
             given: Given::default(),
             taint: Taint::default(),
             warnings: Vec::new(),
+            public: Vec::new(),
+            private: Vec::new(),
+            is_public: false,
+            too_short: 0,
             strange: Vec::new(),
             doubtful: Vec::new(),
         }
@@ -220,6 +234,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What `read` reads says where something is or what it is called, and is
+    /// shown as such: `${NAME}` in it hides nothing.
+    pub(super) fn public<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.is_public, true);
+        let read = read(self);
+        self.is_public = before;
+        read
+    }
+
     /// A scalar, with `${NAME}` replaced.
     pub(super) fn text(&mut self, node: &Node, path: &str) -> Option<String> {
         Some(self.read_text(node, path)?.value)
@@ -232,7 +255,12 @@ impl<'a> Reader<'a> {
             let warning = (node.at, path.to_owned(), Warning::InlineSecret);
             self.warnings.push(warning);
         }
-        self.taint.hide(&text, HIDDEN);
+        let parts = parts.into_iter().map(|(value, _)| Private {
+            path: path.to_owned(),
+            value,
+        });
+        self.private.extend(parts);
+        self.keep(path, &text);
         Some(Secret::new(text))
     }
 
@@ -253,7 +281,16 @@ impl<'a> Reader<'a> {
             Value::Text(text) => match self.substitute(text) {
                 Ok(replaced) => {
                     for (value, name) in &replaced.parts {
-                        self.taint.hide(value.expose(), name);
+                        if self.is_public {
+                            self.public.push(Public {
+                                at: node.at,
+                                path: path.to_owned(),
+                                name: name.clone(),
+                                value: value.clone(),
+                            });
+                        } else {
+                            self.hide(value.expose(), name);
+                        }
                     }
                     Some(replaced)
                 }
@@ -406,10 +443,19 @@ impl<'a> Reader<'a> {
 
     /// The file that `node` names, and what is in it.
     pub(super) fn named_file(&mut self, node: &Node, path: &str) -> Option<(PathBuf, String)> {
+        let (_, file, text) = self.file(node, path)?;
+        Some((file, text))
+    }
+
+    /// The same, with its name as the setting has it.
+    fn file(&mut self, node: &Node, path: &str) -> Option<(String, PathBuf, String)> {
+        // Nobody is sent the name of a file.
+        let too_short = self.too_short;
         let name = self.text(node, path)?;
+        self.too_short = too_short;
         let file = self.around.folder().join(Path::new(&name));
         match self.around.read_file(&file) {
-            Ok(text) => Some((file, text)),
+            Ok(text) => Some((name, file, text)),
             Err(error) => {
                 let what = format!("cannot read {name:?}: {error}");
                 self.fault(node.at, path, what, None);
@@ -420,8 +466,7 @@ impl<'a> Reader<'a> {
 
     /// A secret from the file that `node` names.
     pub(super) fn secret_file(&mut self, node: &Node, path: &str) -> Option<Secret> {
-        let (file, text) = self.named_file(node, path)?;
-        let name = self.text(node, path)?;
+        let (name, file, text) = self.file(node, path)?;
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
             self.fault(node.at, path, format!("{name:?} is empty"), None);
@@ -432,8 +477,23 @@ impl<'a> Reader<'a> {
             self.fault(node.at, path, what, "chmod o= the file");
             return None;
         }
-        self.taint.hide(text, HIDDEN);
+        self.keep(path, text);
         Some(Secret::new(text))
+    }
+
+    /// Remembers the secret `value` of the setting at `path`.
+    fn keep(&mut self, path: &str, value: &str) {
+        self.hide(value, HIDDEN);
+        self.private.push(Private {
+            path: path.to_owned(),
+            value: Secret::new(value),
+        });
+    }
+
+    /// From now on `value` is shown as `shown`.
+    fn hide(&mut self, value: &str, shown: &str) {
+        self.taint.hide(value, shown);
+        self.too_short += usize::from(!Taint::finds(value));
     }
 }
 

@@ -17,6 +17,9 @@ pub struct HookSettings {
     pub command: Vec<String>,
     /// The deadline; the command and its children are killed then.
     pub timeout: Duration,
+    /// What the command says is told to nobody: it was given a secret that is
+    /// too short to be found in it.
+    pub is_hushed: bool,
 }
 
 impl HookSettings {
@@ -26,6 +29,7 @@ impl HookSettings {
         Self {
             command,
             timeout: Duration::from_secs(10),
+            is_hushed: false,
         }
     }
 }
@@ -82,7 +86,9 @@ pub enum HookError {
 /// Runs the command with `news` in its environment, and waits for its end.
 /// Dropping the call kills the command.
 pub async fn run(settings: &HookSettings, news: &News<'_>) -> Result<(), HookError> {
-    let command = settings.command.first().cloned().unwrap_or_default();
+    let is_hushed = settings.is_hushed;
+    let command = settings.command.first().filter(|_| !is_hushed);
+    let command = command.map_or("the command", String::as_str).to_owned();
     let mut running = match Running::spawn(&settings.command, environment(news)) {
         Ok(running) => running,
         Err(error) => {
@@ -92,6 +98,7 @@ pub async fn run(settings: &HookSettings, news: &News<'_>) -> Result<(), HookErr
     };
     let ended = timeout(settings.timeout, running.end()).await;
     let said = running.complained().or_else(|| running.said());
+    let said = said.filter(|_| !is_hushed);
     let Ok(ended) = ended else {
         let after = settings.timeout;
         return Err(HookError::TimedOut {
@@ -148,6 +155,7 @@ mod tests {
         let settings = HookSettings {
             command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             timeout: within,
+            is_hushed: false,
         };
         let claim = Claim {
             term: Term(7),
@@ -184,6 +192,38 @@ mod tests {
         );
         let error = sh("kill -9 $$", LONG).await.unwrap_err();
         assert_eq!(error.to_string(), "/bin/sh: signal: 9 (SIGKILL)");
+    }
+
+    #[tokio::test]
+    async fn a_command_with_a_short_secret_is_not_repeated() {
+        let claim = Claim {
+            term: Term(7),
+            holder: Name::new("lb2").unwrap(),
+            nonce: 0,
+        };
+        let news = News {
+            name: "lb.example.com",
+            node: &claim.holder,
+            role: "standby",
+            claim: &claim,
+            addresses: &[],
+        };
+        let script = ["/bin/sh", "-c", "echo no abc >&2; exit 3"];
+        for (command, said) in [
+            (&script[..], "the command: exit status: 3"),
+            (
+                &["/nonexistent/abc"],
+                "cannot run the command: No such file or directory (os error 2)",
+            ),
+        ] {
+            let command = command.iter().map(|it| (*it).to_owned()).collect();
+            let settings = HookSettings {
+                is_hushed: true,
+                ..HookSettings::new(command)
+            };
+            let error = run(&settings, &news).await.unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ pub struct ProbeSettings {
     pub port: Option<u16>,
     /// When to probe and what to make of the results.
     pub timing: Timing,
+    /// What a backend or a command answers is told to nobody: it was sent a
+    /// secret that is too short to be found in it.
+    pub is_hushed: bool,
 }
 
 impl ProbeSettings {

@@ -2,7 +2,7 @@
 
 use super::Secret;
 
-/// A shorter text is no secret, and would be found everywhere.
+/// A shorter text would be found everywhere.
 const SHORTEST: usize = 4;
 
 /// Values that came from the environment or are secrets, each with what is
@@ -34,6 +34,12 @@ impl Taint {
             .sort_by_key(|(value, _)| std::cmp::Reverse(value.expose().len()));
     }
 
+    /// Whether `value`, once it is hidden, is found in what others say. What
+    /// is too short for it must not get there.
+    pub const fn finds(value: &str) -> bool {
+        value.is_empty() || value.len() >= SHORTEST
+    }
+
     /// Hides all that `other` hides, too.
     pub fn join(&mut self, other: &Self) {
         for (value, shown) in &other.hidden {
@@ -41,7 +47,9 @@ impl Taint {
         }
     }
 
-    /// `text` without the hidden values.
+    /// `text` without the hidden values. One that is too short to be told from
+    /// what stands there by chance is not found: who sent it to somebody must
+    /// not repeat what that one said.
     pub fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (value, shown) in &self.hidden {

@@ -20,10 +20,10 @@ pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
     let Some(admin) = reader.fields(node, "admin", &known) else {
         return settings;
     };
-    reader.set(&admin, "bind", &mut settings.bind, or_off(address));
+    reader.public(|it| it.set(&admin, "bind", &mut settings.bind, or_off(address)));
     let around = reader.around();
     let path = |text: &str| path(text, around);
-    reader.set(&admin, "socket", &mut settings.socket, or_off(path));
+    reader.public(|it| it.set(&admin, "socket", &mut settings.socket, or_off(path)));
     if let Some(hosts) = reader.list(&admin, "hosts", host) {
         settings.hosts = hosts.into_iter().map(|(_, host)| host).collect();
     }

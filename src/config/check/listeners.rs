@@ -173,7 +173,7 @@ fn binds(
         return None;
     }
     let parse = |text: &str| bind_or_self(text, own);
-    let list = reader.list(fields, "bind", parse)?;
+    let list = reader.public(|it| it.list(fields, "bind", parse))?;
     let mut binds = Vec::new();
     for (at, addresses) in list {
         for address in addresses {
@@ -216,7 +216,7 @@ fn bind_or_self(text: &str, own: Option<&[IpAddr]>) -> Parsed<Vec<Endpoint>> {
 fn pool(fields: &Fields<'_>, pools: &[&str], reader: &mut Reader<'_>) -> Option<Name> {
     let path = fields.path("pool");
     let node = reader.need(fields, "pool", "say which pool serves it, like pool: web")?;
-    let wanted = reader.text(node, &path)?;
+    let wanted = reader.public(|it| it.text(node, &path))?;
     if pools.contains(&wanted.as_str()) {
         return Name::new(&wanted).ok();
     }

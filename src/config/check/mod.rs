@@ -20,6 +20,7 @@ use taken::Taken;
 use super::fields::Fields;
 use super::given::Given;
 use super::node::{Node, Value};
+use super::public;
 use super::reader::Reader;
 use super::scalar::{Parsed, duration, number, number32, word, wrong};
 use super::{Config, PoolConfig};
@@ -104,12 +105,16 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         log: log(&fields, reader),
         taint: Taint::default(),
         warnings: Vec::new(),
+        public: Vec::new(),
         given: Given::default(),
     };
+    // By now everything has been read.
+    let clashes = public::faults(&reader.public, &reader.private);
+    reader.faults.extend(clashes);
     let config = Config {
-        // By now everything has been read.
         taint: reader.taint.clone(),
         warnings: reader.warnings.clone(),
+        public: reader.public.clone(),
         given: reader.given.clone(),
         ..config
     };

@@ -69,12 +69,13 @@ pub(super) fn own_addresses(config: &PairConfig) -> Vec<IpAddr> {
 fn name(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Fqdn> {
     let hint = "the name that clients use, like name: lb.example.com";
     let node = reader.need(fields, "name", hint)?;
-    reader.one(node, &fields.path("name"), |text| {
+    let parse = |text: &str| {
         Fqdn::parse(text).map_err(|error| Wrong {
             what: error.to_string(),
             hint: None,
         })
-    })
+    };
+    reader.public(|it| it.one(node, &fields.path("name"), parse))
 }
 
 struct Beat {
@@ -166,7 +167,7 @@ fn pair_node(
     };
     let mut addresses = Vec::new();
     for item in items {
-        addresses.push(reader.one(item, &path, address)?);
+        addresses.push(reader.public(|it| it.one(item, &path, address))?);
     }
     if addresses.is_empty() {
         reader.fault(node.at, path, "has no address", "like 203.0.113.10");
@@ -199,7 +200,8 @@ fn me(fields: &Fields<'_>, nodes: &[PairNode], reader: &mut Reader<'_>) -> Optio
     if said.is_none()
         && let Some(node) = fields.get("me")
     {
-        said = reader.text(node, &path).filter(|it| it != "auto");
+        let text = reader.public(|it| it.text(node, &path));
+        said = text.filter(|it| it != "auto");
     }
     if let Some(said) = said {
         let found = nodes.iter().find(|it| it.name.as_str() == said);
@@ -283,7 +285,7 @@ fn failback(
     reader.set(&inner, "after", &mut after, duration);
     let hint = "like failback: { prefer: lb1, after: 60s }";
     let prefer = reader.need(&inner, "prefer", hint)?;
-    let wanted = reader.text(prefer, &inner.path("prefer"))?;
+    let wanted = reader.public(|it| it.text(prefer, &inner.path("prefer")))?;
     let mut nodes = nodes?.iter();
     match nodes.find(|it| it.name.as_str() == wanted) {
         Some(found) => Some(Failback::Prefer {

@@ -63,6 +63,7 @@ fn pool(key: &Key, node: &Node, reader: &mut Reader<'_>) -> Option<PoolConfig> {
             kind: ProbeKind::Tcp,
             port: None,
             timing: Timing::default(),
+            is_hushed: false,
         }),
     };
     let mut protocol = match (&probe, &backends) {
@@ -238,7 +239,7 @@ fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendS
                 listed_map(item.at, path, entries, reader);
                 continue;
             }
-            if let Some(address) = reader.one(item, &path, address) {
+            if let Some(address) = reader.public(|it| it.one(item, &path, address)) {
                 let name = Name::of_address(&address);
                 found.push((item.at, BackendSettings::new(name, address)));
             }
@@ -311,13 +312,14 @@ fn address(text: &str) -> Parsed<Address> {
 
 /// Where connections leave from: one address, or several in turn.
 fn source(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Sources {
-    let addresses = reader.list(fields, "source", |text| match ip(text) {
+    let parse = |text: &str| match ip(text) {
         Some(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
         Some(_) | None => wrong(
             format!("{text:?} is not an address to connect from"),
             "an address of this machine, like 10.0.0.2, without a port",
         ),
-    });
+    };
+    let addresses = reader.public(|it| it.list(fields, "source", parse));
     let addresses = addresses.unwrap_or_default();
     for (at, ip) in &addresses {
         if !reader.around().has_address(*ip) {
@@ -374,7 +376,7 @@ fn family(
 fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSettings> {
     let bare = |address: Address| BackendSettings::new(Name::of_address(&address), address);
     if !matches!(node.value, Value::Map(_)) {
-        return reader.one(node, path, address).map(bare);
+        return reader.public(|it| it.one(node, path, address)).map(bare);
     }
     let known = [
         "address",
@@ -404,9 +406,9 @@ fn backend(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<BackendSe
     reader.set_some(&fields, "max_connections", &mut most, limit);
     let hint = "say where the server is, like address: 10.0.0.11:8080";
     let node = reader.need(&fields, "address", hint)?;
-    let mut settings = reader
-        .one(node, &fields.path("address"), address)
-        .map(bare)?;
+    let path = fields.path("address");
+    let address = reader.public(|it| it.one(node, &path, address));
+    let mut settings = address.map(bare)?;
     settings.weight = weight;
     settings.tier = if backup {
         1

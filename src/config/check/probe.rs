@@ -51,11 +51,13 @@ pub(super) fn read(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<P
     if matches!(node.value, Value::Map(_)) {
         return long(node, path, reader);
     }
+    let before = reader.too_short;
     let kind = reader.one(node, path, short)?;
     Some(ProbeSettings {
         kind,
         port: None,
         timing: Timing::default(),
+        is_hushed: reader.too_short > before,
     })
 }
 
@@ -164,6 +166,7 @@ fn long(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ProbeSetting
         let port = number(1, 65_535)(text)?;
         Ok(u16::try_from(port).unwrap_or(u16::MAX))
     });
+    let before = reader.too_short;
     let kind = match kind.as_str() {
         "exec" => exec(&fields, reader)?,
         "http" => ProbeKind::Http(http(&fields, None, reader)?),
@@ -172,7 +175,12 @@ fn long(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ProbeSetting
         "send_expect" => send_expect(&fields, reader)?,
         _ => ProbeKind::Tcp,
     };
-    Some(ProbeSettings { kind, port, timing })
+    Some(ProbeSettings {
+        kind,
+        port,
+        timing,
+        is_hushed: reader.too_short > before,
+    })
 }
 
 fn timing(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Timing {

@@ -61,8 +61,8 @@ pub(super) fn read(
     if let Some(node) = inner.get("lease") {
         published.mode = lease(node, &inner, published.mode, reader)?;
     }
-    let observe = reader.list(&inner, "observe", resolver).into_iter();
-    published.observe = observe.flatten().map(|(_, it)| it).collect();
+    let observe = reader.public(|it| it.list(&inner, "observe", resolver));
+    published.observe = observe.into_iter().flatten().map(|(_, it)| it).collect();
     if let Some(node) = inner.get("exec") {
         published.hook = Some(hook(node, &inner.path("exec"), reader)?);
     }
@@ -109,7 +109,8 @@ fn serve(
 ) -> Option<ServeSettings> {
     let known = ["bind", "per_source_qps", "global_qps", "tcp_clients"];
     let serve = reader.fields(node, &inner.path("serve"), &known)?;
-    if let Some(binds) = reader.list(&serve, "bind", |text| dns_bind(text, own)) {
+    let parse = |text: &str| dns_bind(text, own);
+    if let Some(binds) = reader.public(|it| it.list(&serve, "bind", parse)) {
         settings.binds = binds.into_iter().flat_map(|(_, it)| it).collect();
     }
     let (source, global) = (&mut settings.per_source_qps, &mut settings.global_qps);
@@ -183,10 +184,11 @@ fn register(
     let fields = reader.fields(node, &path, &known)?;
     let hint = "the zone's primary, like server: 192.0.2.53:53";
     let server = reader.need(&fields, "server", hint)?;
-    let server = reader.one(server, &fields.path("server"), |text| match socket(text) {
+    let parse = |text: &str| match socket(text) {
         Some(address) => Ok(address),
         None => wrong(format!("{text:?} is not an address"), "like 192.0.2.53:53"),
-    })?;
+    };
+    let server = reader.public(|it| it.one(server, &fields.path("server"), parse))?;
     let mut zone = name
         .parent()
         .map_or_else(String::new, |it| it.as_str().to_owned());
@@ -259,7 +261,9 @@ fn hook(node: &YamlNode, path: &str, reader: &mut Reader<'_>) -> Option<HookSett
     let fields = reader.fields(node, path, &["command", "timeout"])?;
     let hint = "like command: [/usr/lib/tandem/move-ip]";
     let node = reader.need(&fields, "command", hint)?;
+    let before = reader.too_short;
     let command = reader.list(&fields, "command", |text| Ok(text.to_owned()))?;
+    let is_hushed = reader.too_short > before;
     let command: Vec<String> = command.into_iter().map(|(_, it)| it).collect();
     if command.is_empty() {
         if !reader.is_told(&fields.path("command")) {
@@ -268,6 +272,7 @@ fn hook(node: &YamlNode, path: &str, reader: &mut Reader<'_>) -> Option<HookSett
         return None;
     }
     let mut settings = HookSettings::new(command);
+    settings.is_hushed = is_hushed;
     reader.set(&fields, "timeout", &mut settings.timeout, duration);
     Some(settings)
 }

@@ -17,6 +17,7 @@ pub(crate) fn settings(kind: ProbeKind) -> ProbeSettings {
             timeout: Duration::from_millis(500),
             ..Timing::default()
         },
+        is_hushed: false,
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Aim {
 #[derive(Debug)]
 pub struct Probe {
     timeout: Duration,
+    /// See [`ProbeSettings::is_hushed`].
+    is_hushed: bool,
     kind: Kind,
     /// How many have run: sources are used in turn.
     turn: usize,
@@ -84,6 +86,7 @@ impl Probe {
         };
         Self {
             timeout: settings.timing.timeout,
+            is_hushed: settings.is_hushed,
             kind,
             turn: 0,
         }
@@ -94,10 +97,15 @@ impl Probe {
         let stage = Stage::new(&target.sources, self.turn);
         self.turn = self.turn.wrapping_add(1);
         let judged = timeout(self.timeout, self.kind.run(target, &stage)).await;
-        match judged {
+        let outcome = match judged {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(stop)) => stop.into(),
             Err(_) => stage.timed_out(self.timeout),
+        };
+        if self.is_hushed {
+            outcome.hushed()
+        } else {
+            outcome
         }
     }
 
@@ -106,6 +114,7 @@ impl Probe {
     pub(super) const fn broken() -> Self {
         Self {
             timeout: Duration::from_secs(1),
+            is_hushed: false,
             turn: 0,
             kind: Kind::Broken,
         }

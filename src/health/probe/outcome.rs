@@ -24,6 +24,21 @@ pub enum Outcome {
     Unknown(Blindness),
 }
 
+impl Outcome {
+    /// The same, without a word that is not our own.
+    pub(super) fn hushed(self) -> Self {
+        match self {
+            Self::Fail(failure) => Self::Fail(failure.hushed()),
+            Self::Unknown(blindness) => Self::Unknown(Blindness {
+                // The error may name the command, which a secret is part of.
+                detail: blindness.fault.to_string(),
+                ..blindness
+            }),
+            Self::Pass | Self::Drain | Self::Saturated => self,
+        }
+    }
+}
+
 /// Why nothing could be found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blindness {
@@ -125,6 +140,29 @@ impl FailureReason {
 }
 
 impl Failure {
+    /// The same, without what the backend or a command said.
+    fn hushed(self) -> Self {
+        let words = match self.reason {
+            FailureReason::Auth => "it refused the user or the password",
+            FailureReason::BadAnswer => "the answer is not the expected one",
+            FailureReason::BadBody => "the body lacks the expected text",
+            FailureReason::ExitStatus => "the command ended with another status than 0",
+            FailureReason::HostBlocked => "it blocks our address after too many errors",
+            FailureReason::HostDenied => "it does not let our address in",
+            FailureReason::Tls => "TLS failed",
+            // They are told in words of ours, and of the system's.
+            FailureReason::BadStatus
+            | FailureReason::Closed
+            | FailureReason::ConnectRefused
+            | FailureReason::ConnectTimeout
+            | FailureReason::Reset
+            | FailureReason::Timeout
+            | FailureReason::Unreachable => return self,
+        };
+        let why = "its words are not shown: a secret too short to be found may be among them";
+        Self::new(self.reason, format_args!("{words} ({why})"))
+    }
+
     /// A failure for `reason`.
     pub fn new(reason: FailureReason, detail: impl fmt::Display) -> Self {
         Self {
