@@ -106,7 +106,7 @@ pub struct BackendStatus {
     /// Where it is; what the file says, if that is a host name that could not
     /// be resolved yet.
     pub address: String,
-    /// `starting`, `up`, `drain`, `saturated` or `down`.
+    /// `starting`, `unknown`, `up`, `drain`, `saturated` or `down`.
     pub state: String,
     /// For how many seconds it has been in that state.
     pub state_seconds: u64,

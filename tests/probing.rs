@@ -91,7 +91,10 @@ async fn a_thousand_black_holes_delay_nobody() {
         match report.state {
             BackendState::Up { .. } => up += 1,
             BackendState::Down => down += 1,
-            state @ (BackendState::Starting | BackendState::Drain | BackendState::Saturated) => {
+            state @ (BackendState::Starting
+            | BackendState::Unknown
+            | BackendState::Drain
+            | BackendState::Saturated) => {
                 panic!("{state:?}")
             }
         }

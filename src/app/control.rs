@@ -173,8 +173,7 @@ impl Control {
     }
 
     /// A backend cannot be probed, or can be again.
-    fn say_blind(&mut self, id: BackendId, fault: Option<(OwnFault, String)>, state: BackendState) {
-        self.probers.set_blind(id, fault.is_some());
+    fn say_blind(&self, id: BackendId, fault: Option<(OwnFault, String)>, state: BackendState) {
         if let Some((backend, _)) = self.board.backends().find(|(it, _)| it.id == id) {
             self.world.sink.say(Event::Blind {
                 pool: backend.pool.clone(),
@@ -222,10 +221,7 @@ impl Control {
         self.log_usable(&snapshot);
         self.world.kernel.want(&snapshot);
         let mut views = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-        // Nothing will be known soon of one that we cannot probe.
-        let is_blind = |id| self.probers.is_blind(id);
-        let has_new =
-            views.any(|view| view.state == BackendState::Starting && !is_blind(view.backend.id));
+        let has_new = views.any(|view| view.state == BackendState::Starting);
         if !self.world.is_ready() && !has_new {
             self.world.become_ready();
         }

@@ -29,8 +29,6 @@ pub(super) struct Probers {
 
 struct Probed {
     prober: Prober,
-    /// Whether it cannot probe, for a reason of our own.
-    is_blind: bool,
     settings: ProbeSettings,
     aim: Aim,
 }
@@ -88,18 +86,6 @@ impl Probers {
                 Seen::Refusal => probed.prober.refused(),
             }
         }
-    }
-
-    /// A backend cannot be probed, or can be again.
-    pub(super) fn set_blind(&mut self, id: BackendId, is_blind: bool) {
-        if let Some(probed) = self.all.get_mut(&id) {
-            probed.is_blind = is_blind;
-        }
-    }
-
-    /// Whether a backend cannot be probed, for a reason of our own.
-    pub(super) fn is_blind(&self, id: BackendId) -> bool {
-        self.all.get(&id).is_some_and(|it| it.is_blind)
     }
 
     /// What they count.
@@ -161,7 +147,6 @@ impl Probers {
                     );
                     entry.insert(Probed {
                         prober,
-                        is_blind: false,
                         settings: probe.clone(),
                         aim,
                     });

@@ -76,7 +76,7 @@ impl Addresses {
             return false;
         };
         match state {
-            BackendState::Starting => false,
+            BackendState::Starting | BackendState::Unknown => false,
             BackendState::Down => candidates.lost(at),
             BackendState::Up { .. } | BackendState::Drain | BackendState::Saturated => {
                 candidates.alive(at);

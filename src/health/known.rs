@@ -21,7 +21,7 @@ impl Known {
     /// A probe of `kind` found `target` to be in `state`, from `since` on.
     pub fn note(&mut self, target: Target, kind: ProbeKind, state: BackendState, since: Moment) {
         // Nothing has been found yet.
-        if state != BackendState::Starting {
+        if !matches!(state, BackendState::Starting | BackendState::Unknown) {
             self.0.push(Entry {
                 target,
                 kind,

@@ -257,6 +257,10 @@ impl Task {
         let (sign, why) = match read(outcome, &self.aim) {
             Ok(seen) => seen,
             Err(blindness) => {
+                if self.health.cannot_be_probed() {
+                    let why = "it cannot be probed, and has not been before".to_owned();
+                    self.reports.send(self.news(why)).await?;
+                }
                 if self.sight.observe(Some(blindness.fault)).is_some() {
                     let news = News::Blind {
                         id: self.id,

@@ -25,6 +25,7 @@ pub(super) fn next(health: &Health, timing: &Timing, rng: &mut impl Rng) -> Dura
         match health.state() {
             BackendState::Down => timing.down_interval,
             BackendState::Starting
+            | BackendState::Unknown
             | BackendState::Up { .. }
             | BackendState::Drain
             | BackendState::Saturated => timing.interval,

@@ -81,8 +81,8 @@ impl Health {
         match self.state {
             // The first probe decides alone: whoever waits for a new backend
             // has waited enough.
-            BackendState::Starting if is_failure => self.become_down(),
-            BackendState::Starting => self.become_alive(sign, now),
+            BackendState::Starting | BackendState::Unknown if is_failure => self.become_down(),
+            BackendState::Starting | BackendState::Unknown => self.become_alive(sign, now),
             BackendState::Down if is_failure => self.against = 0,
             BackendState::Down => {
                 self.against += 1;
@@ -122,6 +122,17 @@ impl Health {
         true
     }
 
+    /// A probe could not be made, for a reason of our own. Says whether the state
+    /// has changed: nothing will be known soon of one that has not been probed
+    /// before, and to wait for it is in vain.
+    pub fn cannot_be_probed(&mut self) -> bool {
+        let is_new = self.state == BackendState::Starting;
+        if is_new {
+            self.state = BackendState::Unknown;
+        }
+        is_new
+    }
+
     fn become_down(&mut self) {
         self.state = BackendState::Down;
         self.against = 0;
@@ -134,14 +145,18 @@ impl Health {
             (Sign::Pass, BackendState::Up { ramp_from }) => BackendState::Up { ramp_from },
             // Full a moment ago means warm.
             (Sign::Pass, BackendState::Saturated) => BackendState::Up { ramp_from: None },
-            (Sign::Pass, BackendState::Starting) if self.is_cold_start => {
+            (Sign::Pass, BackendState::Starting | BackendState::Unknown) if self.is_cold_start => {
                 BackendState::Up { ramp_from: None }
             }
-            (Sign::Pass, BackendState::Starting | BackendState::Drain | BackendState::Down) => {
-                BackendState::Up {
-                    ramp_from: Some(now),
-                }
-            }
+            (
+                Sign::Pass,
+                BackendState::Starting
+                | BackendState::Unknown
+                | BackendState::Drain
+                | BackendState::Down,
+            ) => BackendState::Up {
+                ramp_from: Some(now),
+            },
             (Sign::Drain, _) => BackendState::Drain,
             (Sign::Saturated, _) => BackendState::Saturated,
             (Sign::Fail | Sign::Refused, state) => state,
@@ -180,6 +195,22 @@ mod tests {
         assert!(health.observe(Sign::Pass, &timing(2, 3), NOW));
         assert_eq!(health.state(), BackendState::Up { ramp_from: None });
         assert_eq!(after(&mut Health::new(true), &[Sign::Fail]), "down");
+    }
+
+    #[test]
+    fn who_cannot_be_probed_is_unknown_until_the_first_probe_and_keeps_any_other_verdict() {
+        let mut health = Health::new(true);
+        assert!(health.cannot_be_probed());
+        assert!(!health.cannot_be_probed(), "it is said once");
+        assert_eq!(after(&mut health, &[]), "unknown");
+        let mut dead = health;
+        assert_eq!(after(&mut dead, &[Sign::Fail]), "down");
+        assert!(!dead.cannot_be_probed());
+        assert_eq!(after(&mut dead, &[]), "down");
+        assert!(health.observe(Sign::Pass, &timing(2, 3), NOW));
+        assert_eq!(health.state(), BackendState::Up { ramp_from: None });
+        assert!(!health.cannot_be_probed());
+        assert_eq!(after(&mut health, &[]), "up");
     }
 
     #[test]

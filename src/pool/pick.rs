@@ -48,9 +48,9 @@ impl PoolView {
     /// too, suspect ones where their tier has another, and those that have just
     /// refused a client where any tier has another.
     ///
-    /// Those who say that they are full are the last: a place at another is
-    /// waited for before. They may have one by now, and if not, the client
-    /// hears it from the server itself.
+    /// Those who say that they are full are the last, with those who cannot be
+    /// probed: a place at another is waited for before. They may have one by
+    /// now, and if not, the client hears it from the server itself.
     pub fn pick(&self, asking: Asking<'_>, turns: &mut Turns, rng: &mut impl Rng) -> Pick {
         let is_untried = |view: &BackendView| !asking.tried.contains(&view.backend.id);
         let has_room = |view: &BackendView| {
@@ -83,12 +83,12 @@ impl PoolView {
         if !asking.has_waited && self.backends.iter().any(is_worth_waiting_for) {
             return Pick::Wait;
         }
-        for tier in &self.saturated {
+        for tier in &self.last {
             if let Some(index) = self.choose(tier, asking.client, turns, rng, has_room) {
                 return Pick::Backend(index);
             }
         }
-        let mut last = self.saturated.iter().flat_map(|tier| &tier.members);
+        let mut last = self.last.iter().flat_map(|tier| &tier.members);
         if self.backends.iter().any(is_worth_waiting_for)
             || last.any(|&i| is_untried(&self.backends[i as usize]))
         {

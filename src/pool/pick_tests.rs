@@ -204,6 +204,34 @@ fn a_backend_that_has_not_been_probed_is_waited_for_where_nobody_else_can_serve(
 }
 
 #[test]
+fn who_cannot_be_probed_is_the_last_choice_and_is_not_waited_for() {
+    let mut first = pool(Policy::Random, &[(100, 0, None), (100, 1, Some(1))]);
+    first.backends[0].state = BackendState::Unknown;
+    first.backends[0].effective = 0;
+    let view = |backends| {
+        let (settings, live) = (Arc::clone(&first.settings), Arc::clone(&first.live));
+        PoolView::new(settings, live, backends, false)
+    };
+    let both = view(first.backends.clone());
+    let pick = |pool: &PoolView, has_waited| {
+        let asking = Asking {
+            has_waited,
+            ..asking(&[])
+        };
+        pool.pick(asking, &mut Turns::default(), &mut Seed(3).rng())
+    };
+    assert!(both.can_serve());
+    assert_eq!(pick(&both, false), Pick::Backend(1));
+    assert!(first.backends[1].backend.live.places.acquire(Some(1)));
+    assert_eq!(pick(&both, false), Pick::Wait, "for a place at a good one");
+    assert_eq!(pick(&both, true), Pick::Backend(0));
+    let alone = view(vec![first.backends[0].clone()]);
+    assert_eq!(pick(&alone, false), Pick::Backend(0));
+    assert!(!alone.can_serve(), "a twin that can probe is better");
+    assert_eq!(alone.usable(), 0);
+}
+
+#[test]
 fn first_takes_the_order_of_the_file() {
     let pool = pool(Policy::First, &[(1, 0, None), (1000, 0, None)]);
     assert_eq!(hits(&pool, 10, &[]), [10, 0]);

@@ -92,8 +92,8 @@ pub struct PoolView {
     pub backends: Vec<BackendView>,
     /// Those that may be chosen, tier by tier.
     pub(super) tiers: Vec<Tier>,
-    /// Those that are alive and full, tier by tier: the last choice.
-    pub(super) saturated: Vec<Tier>,
+    /// Those that are full or cannot be probed, tier by tier: the last choice.
+    pub(super) last: Vec<Tier>,
     /// Whether the dead are used too, because too few live.
     pub panic: bool,
 }
@@ -145,7 +145,7 @@ impl PoolView {
         };
         Self {
             tiers: tiers(|it| it.effective > 0),
-            saturated: tiers(BackendView::is_last_choice),
+            last: tiers(BackendView::is_last_choice),
             settings,
             live,
             backends,
@@ -153,9 +153,11 @@ impl PoolView {
         }
     }
 
-    /// Whether clients are sent to anybody.
+    /// Whether clients are sent to anybody of whom something is known: a node
+    /// that cannot probe is no better than one whose backends are dead.
     pub fn can_serve(&self) -> bool {
-        !self.tiers.is_empty() || !self.saturated.is_empty()
+        let mut backends = self.backends.iter();
+        backends.any(|it| it.share() > 0 && it.state != BackendState::Unknown)
     }
 
     /// How many backends may be chosen.
@@ -165,10 +167,11 @@ impl PoolView {
 }
 
 impl BackendView {
-    /// Whether it has said that it is full: it is chosen where there is no
-    /// other.
+    /// Whether it has said that it is full, or cannot be probed: it is chosen
+    /// where there is no other.
     pub fn is_last_choice(&self) -> bool {
-        self.state == BackendState::Saturated && self.effective == 0 && self.weight > 0
+        let is_last = matches!(self.state, BackendState::Saturated | BackendState::Unknown);
+        is_last && self.effective == 0 && self.weight > 0
     }
 
     /// Its weight among those of its kind, in thousandths of a unit.

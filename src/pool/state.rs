@@ -7,8 +7,11 @@ use crate::clock::Moment;
 /// What the probes have found a backend to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendState {
-    /// No probe has passed yet: no traffic.
+    /// It has not been probed yet: no traffic.
     Starting,
+    /// It cannot be probed, for a reason of our own, and has not been before:
+    /// it is tried where nobody else is left.
+    Unknown,
     /// Alive and ready.
     Up {
         /// When it began to ramp up; `None`: at its full share.
@@ -28,6 +31,7 @@ impl BackendState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Unknown => "unknown",
             Self::Up { .. } => "up",
             Self::Drain => "drain",
             Self::Saturated => "saturated",
@@ -36,7 +40,8 @@ impl BackendState {
     }
 
     /// Every word of [`as_str`](Self::as_str).
-    pub const WORDS: [&'static str; 5] = ["down", "drain", "saturated", "starting", "up"];
+    pub const WORDS: [&'static str; 6] =
+        ["down", "drain", "saturated", "starting", "unknown", "up"];
 
     /// Whether it answers its probes.
     pub const fn is_alive(self) -> bool {
@@ -71,9 +76,15 @@ impl BackendState {
                 },
                 Some(ramp),
             ) => now.since(since) < ramp,
-            (Self::Up { .. } | Self::Starting | Self::Drain | Self::Saturated | Self::Down, _) => {
-                false
-            }
+            (
+                Self::Up { .. }
+                | Self::Starting
+                | Self::Unknown
+                | Self::Drain
+                | Self::Saturated
+                | Self::Down,
+                _,
+            ) => false,
         }
     }
 }
@@ -104,6 +115,7 @@ mod tests {
     fn only_the_ready_have_weight() {
         for state in [
             BackendState::Starting,
+            BackendState::Unknown,
             BackendState::Drain,
             BackendState::Saturated,
             BackendState::Down,

@@ -197,3 +197,25 @@ fn a_command_that_cannot_be_started_says_nothing_of_the_backend() {
     limit_processes(&proc, "4096:");
     wait_until("commands start again", SOON, || is("outcome", "pass"));
 }
+
+/// It was "starting" for ever, and each client waited out the queue for it.
+#[test]
+fn a_backend_whose_command_is_gone_from_the_start_serves_where_nobody_else_can() {
+    let backend = Backend::start("a");
+    let dir = work_dir();
+    let command = dir.path().join("check");
+    let lb = Lb::bare()
+        .backend("a", backend.address)
+        .pool("queue: { timeout: 60s }")
+        .pool(&format!(
+            "probe: {{ type: exec, command: [\"{}\"], interval: 200ms }}",
+            command.display()
+        ));
+    let tandem = lb.start();
+    tandem.wait_state("a", "unknown");
+    // Nobody waits for longer than a client of this test does.
+    let mut held = hold(lb.address);
+    std::os::unix::fs::symlink("/bin/true", &command).unwrap();
+    tandem.wait_state("a", "up");
+    assert_eq!(served(&mut held), SESSIONS);
+}
