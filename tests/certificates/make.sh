@@ -38,6 +38,9 @@ issue() {
 
 names=
 issue authority "an authority" 21200101000000Z -selfsign -keyfile authority.key -extensions authority
+# It is called as the one before, and has another key.
+issue namesake "an authority" 21200101000000Z -selfsign -keyfile namesake.key -extensions authority
+rm namesake.key
 # Without extensions it is X.509 version 1.
 issue v1 v1 21200101000000Z -selfsign -keyfile v1.key
 # An authority of its own, as `openssl req -x509` makes it.

@@ -27,6 +27,7 @@ mod reloads;
 mod secrets;
 mod stopping;
 mod streams;
+mod tls;
 mod unit;
 mod unix;
 mod unix_listener;

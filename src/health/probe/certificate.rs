@@ -15,6 +15,11 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
+use crate::health::Trusted;
+
+use super::der::readable;
+use super::untrusted::Untrusted;
+
 /// Who is trusted.
 #[derive(Debug)]
 pub(super) enum Trust {
@@ -25,9 +30,9 @@ pub(super) enum Trust {
     These {
         /// Authorities.
         roots: Arc<RootCertStore>,
-        /// Certificates that are good as they are, whoever signed them and
-        /// whatever they may be used for.
-        own: Vec<CertificateDer<'static>>,
+        /// Certificates that are good as they are, too, whoever signed them and
+        /// whatever they may be used for; `None`: the system's authorities.
+        own: Option<Trusted>,
         /// Whether the name must be right, too.
         checks_name: bool,
     },
@@ -57,13 +62,18 @@ impl ServerCertVerifier for Judge {
         else {
             return Ok(ServerCertVerified::assertion());
         };
-        let is_own = own.iter().any(|it| it == end_entity);
-        let end_entity = if is_own {
+        let trusted = own.iter().flat_map(Trusted::certificates);
+        let is_own = { trusted }.any(|it| it == end_entity);
+        let readable = if is_own {
             readable(end_entity)
         } else {
             end_entity.clone()
         };
-        let parsed = ParsedCertificate::try_from(&end_entity)?;
+        let in_words = |error| {
+            let file = own.as_ref().map(Trusted::file);
+            Untrusted::of(&error, file, end_entity, intermediates).map_or(error, Untrusted::into)
+        };
+        let parsed = ParsedCertificate::try_from(&readable).map_err(in_words)?;
         let algorithms = self.algorithms.all;
         match verify_server_cert_signed_by_trust_anchor(
             &parsed,
@@ -72,8 +82,8 @@ impl ServerCertVerifier for Judge {
             now,
             algorithms,
         ) {
-            Err(error) if !is_own || is_of_time(&error) => return Err(error),
-            Ok(()) | Err(_) => {}
+            Err(error) if is_own && !is_of_time(&error) => {}
+            other => other.map_err(in_words)?,
         }
         if *checks_name {
             match verify_server_name(&parsed, server_name) {
@@ -124,64 +134,4 @@ fn names_nobody(error: &Error) -> bool {
         Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })
             if presented.is_empty()
     )
-}
-
-/// A certificate as rustls can read it. It reads X.509 v3 only; one of v1 is
-/// the same without a version and extensions, so it gets a version. Its own
-/// signature is not right any more; who uses this trusts the very bytes, or
-/// trusts anybody, and wants the times and the key in it.
-fn readable<'a>(certificate: &CertificateDer<'a>) -> CertificateDer<'a> {
-    with_version(certificate).map_or_else(|| certificate.clone(), CertificateDer::from)
-}
-
-const SEQUENCE: u8 = 0x30;
-/// `[0] { INTEGER 2 }`: version 3.
-const VERSION: [u8; 5] = [0xa0, 3, 2, 1, 2];
-
-fn with_version(certificate: &[u8]) -> Option<Vec<u8>> {
-    let (outer, _) = sequence(certificate)?;
-    let (inner, rest) = sequence(outer)?;
-    if inner.first() == Some(&VERSION[0]) {
-        return None;
-    }
-    let inner = in_sequence(&[&VERSION, inner]);
-    Some(in_sequence(&[&inner, rest]))
-}
-
-/// What is in the sequence that `bytes` begin with, and what follows it.
-fn sequence(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[SEQUENCE, first], rest) = bytes.split_first_chunk()? else {
-        return None;
-    };
-    let (length, rest) = if first < 0x80 {
-        (usize::from(first), rest)
-    } else {
-        let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-        if length.len() > 4 {
-            return None;
-        }
-        let length = length.iter().fold(0, |all, &b| all << 8 | usize::from(b));
-        (length, rest)
-    };
-    rest.split_at_checked(length)
-}
-
-fn in_sequence(parts: &[&[u8]]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|it| it.len()).sum();
-    let bytes = length.to_be_bytes();
-    let bytes = &bytes[bytes.iter().take_while(|&&b| b == 0).count()..];
-    let mut out = vec![SEQUENCE];
-    match bytes {
-        [] => out.push(0),
-        &[one] if one < 0x80 => out.push(one),
-        _ => {
-            // Eight bytes at the most.
-            out.push(0x80 | bytes.len() as u8);
-            out.extend(bytes);
-        }
-    }
-    for part in parts {
-        out.extend_from_slice(part);
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! One probe of one backend: connect, converse, judge.
 
 mod certificate;
+mod der;
 mod exec;
 mod http;
 mod mysql;
@@ -10,6 +11,7 @@ mod stream;
 mod tcp;
 mod tls;
 mod tls_words;
+mod untrusted;
 
 use std::time::Duration;
 

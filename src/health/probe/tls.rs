@@ -17,17 +17,19 @@ use super::{Failure, FailureReason, Target};
 /// Encrypts connections as the settings want it.
 pub(super) struct Encryption {
     settings: Tls,
+    /// What the server is called, or why not; `None`: as the target is.
+    named: Option<Result<TlsName, String>>,
     // Built at the first use and kept.
     connector: Option<TlsConnector>,
 }
 
 impl Encryption {
     /// As `settings` say; the server is known as `host` to who asks for that.
-    pub(super) fn new(mut settings: Tls, host: Option<&HttpHost>) -> Self {
-        let named = settings.server_name.take();
-        settings.server_name = named.or_else(|| TlsName::parse(host?.name()));
+    pub(super) fn new(settings: Tls, host: Option<&HttpHost>) -> Self {
+        let named = settings.server_name.clone().map(Ok);
         Self {
             settings,
+            named: named.or_else(|| host.map(|it| named_as(it.name()))),
             connector: None,
         }
     }
@@ -38,14 +40,11 @@ impl Encryption {
         stream: TcpStream,
         target: &Target,
     ) -> Result<TlsStream<TcpStream>, Stop> {
-        let named = self.settings.server_name.clone();
-        let Some(name) = named.or_else(|| TlsName::parse(&target.host)) else {
-            let detail = format_args!(
-                "{:?} cannot be a name in a certificate; set tls: {{ server_name: ... }}",
-                target.host
-            );
-            return Err(Failure::new(FailureReason::Tls, detail).into());
+        let name = match &self.named {
+            Some(named) => named.clone(),
+            None => named_as(&target.host),
         };
+        let name = name.map_err(|why| Failure::new(FailureReason::Tls, why))?;
         let connector = match self.connector.take() {
             Some(connector) => connector,
             None => build(&self.settings).map_err(|why| Failure::new(FailureReason::Tls, why))?,
@@ -55,6 +54,13 @@ impl Encryption {
         let connected = connecting.await;
         connected.map_err(|error| Stop::of_io("TLS handshake", &error))
     }
+}
+
+/// Where `check` lets a name through that is none, the probe still says so.
+fn named_as(text: &str) -> Result<TlsName, String> {
+    TlsName::parse(text).ok_or_else(|| {
+        format!("{text:?} cannot be a name in a certificate; set tls: {{ server_name: ... }}")
+    })
 }
 
 impl std::fmt::Debug for Encryption {
@@ -73,10 +79,7 @@ fn build(settings: &Tls) -> Result<TlsConnector, String> {
                 Some(trusted) => roots(trusted)?,
                 None => system_roots()?,
             },
-            own: settings
-                .trusted
-                .as_ref()
-                .map_or_else(Vec::new, |it| it.certificates().to_vec()),
+            own: settings.trusted.clone(),
             checks_name: settings.verify == Verify::Name,
         },
     };

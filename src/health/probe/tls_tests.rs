@@ -41,6 +41,8 @@ const LEAF: [&str; 2] = [
     include_str!("../../../tests/certificates/leaf.key"),
 ];
 const AUTHORITY: &str = include_str!("../../../tests/certificates/authority.pem");
+/// Called as `AUTHORITY`, with another key.
+const NAMESAKE: &str = include_str!("../../../tests/certificates/namesake.pem");
 
 fn tls(verify: Verify, ca: Option<&str>, name: Option<&str>) -> Tls {
     Tls {
@@ -141,12 +143,30 @@ async fn a_wrong_name_is_told_in_words_and_verify_ca_does_not_look_at_it() {
 }
 
 #[tokio::test]
-async fn another_certificate_is_not_trusted_and_it_is_said_what_to_do() {
+async fn a_self_signed_certificate_is_called_that_and_a_ca_file_that_is_named_is_not_asked_for() {
+    let name_it = "the certificate is self-signed; name it in tls: { ca_file: ... }";
+    let add_it = "the certificate is self-signed, and not in ca.pem: add it there";
+    let unknown = "ca.pem does not have \"an authority\", which has signed the certificate: add its \
+                   certificate there";
+    let another = "ca.pem has another key of \"an authority\", which has signed the certificate: \
+                   replace its certificate there";
+    let untrusted = "this system does not trust \"an authority\", which has signed the certificate; \
+                     name its certificate in tls: { ca_file: ... }";
     for verify in [Verify::Name, Verify::Authority] {
-        for (server, ca) in [(OWN, V1), (V1, OWN)] {
-            let other = tls(verify, Some(ca[0]), None);
-            let found = probe(server, false, Some("a.example"), other).await;
-            assert!(found.contains("ca_file"), "{found}");
+        for (server, ca, words) in [
+            (OWN, Some(V1[0]), add_it),
+            (V1, Some(OWN[0]), add_it),
+            (OWN, Some(AUTHORITY), add_it),
+            (LEAF, Some(OWN[0]), unknown),
+            (LEAF, Some(NAMESAKE), another),
+            (OWN, None, name_it),
+            (V1, None, name_it),
+            (LEAF, None, untrusted),
+        ] {
+            let found = probe(server, false, Some("a.example"), tls(verify, ca, None)).await;
+            // A system without any authorities says that.
+            let is_bare = ca.is_none() && found.starts_with("the system has no");
+            assert!(found == words || is_bare, "{found}\n{words}");
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
+use super::untrusted::Untrusted;
+
 /// What is wrong, for people.
 pub(super) fn in_words(error: &Error) -> String {
     if let Error::InvalidCertificate(why) = error {
@@ -85,27 +87,14 @@ fn of_certificate(why: &CertificateError) -> String {
         E::NotValidYet => {
             "the certificate is not valid yet; is the clock of this machine right?".to_owned()
         }
-        E::UnknownIssuer => "nobody who is trusted has signed the certificate; \
-                             name its authority, or itself, in ca_file"
-            .to_owned(),
+        E::BadSignature => "the server does not have the key of its certificate".to_owned(),
         E::Revoked => "the certificate has been revoked".to_owned(),
-        E::BadSignature => "the signature of the certificate is wrong".to_owned(),
         E::BadEncoding => "the certificate cannot be read".to_owned(),
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "the certificate is not meant for a server".to_owned()
         }
-        other => {
-            let other = other.to_string();
-            if other.contains("CaUsedAsEndEntity") {
-                "the server uses the certificate of an authority as its own; \
-                 name it in ca_file"
-                    .to_owned()
-            } else if other.contains("UnsupportedCertVersion") {
-                "the certificate is of X.509 version 1; name it in ca_file".to_owned()
-            } else {
-                format!("the certificate is not good: {other}")
-            }
-        }
+        E::Other(other) if other.0.is::<Untrusted>() => other.0.to_string(),
+        other => format!("the certificate is not good: {other}"),
     }
 }
 
