@@ -75,3 +75,23 @@ impl TlsName {
         self.0.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::Address;
+
+    proptest! {
+        // Where neither `host` nor `server_name` is set it is the name to be verified.
+        #[test]
+        fn the_host_of_every_backend_can_be_a_name_in_a_certificate(
+            host in "([a-zA-Z0-9_-]{1,4}\\.){0,3}[a-zA-Z0-9_-]{1,4}\\.?",
+        ) {
+            if let Ok(Address::Host { host, .. }) = Address::parse(&format!("{host}:1")) {
+                prop_assert!(TlsName::parse(&host).is_some(), "{}", host);
+            }
+        }
+    }
+}

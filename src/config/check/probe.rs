@@ -242,7 +242,24 @@ fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Op
             reader.fault(node.at, fields.path("tls"), what, "use type: https");
         }
     }
+    name_in_certificate(fields, &probe, reader);
     Some(probe)
+}
+
+/// Without `server_name` the server is to prove that it is `host`.
+fn name_in_certificate(fields: &Fields<'_>, probe: &HttpProbe, reader: &mut Reader<'_>) {
+    let (Some(tls), Some(host)) = (&probe.tls, &probe.request.host) else {
+        return;
+    };
+    let is_said = tls.server_name.is_some() || reader.is_told(&fields.path("tls"));
+    if let Some(node) = fields.get("host")
+        && !is_said
+        && TlsName::parse(host.name()).is_none()
+    {
+        let what = format!("{:?} cannot be a name in a certificate", host.name());
+        let hint = "say which name is, like tls: { server_name: www.example.com }";
+        reader.fault(node.at, fields.path("host"), what, hint);
+    }
 }
 
 fn server_name(text: &str) -> Parsed<TlsName> {
