@@ -1,6 +1,8 @@
 //! Mixes of faults, each with what it may cost.
 
-use tandem::pair::Rules;
+use std::time::Duration;
+
+use tandem::pair::{Failback, Rules};
 
 use crate::world::{Fault, Kind, Link, MS, SECOND, Whims, World};
 
@@ -31,6 +33,8 @@ pub enum Mix {
     OneLink,
     /// Orders and orderly ends.
     Plan,
+    /// The preferred node dies again and again, and gets the name back.
+    Restless,
     /// An attacker plays recordings while the holder dies.
     Replay,
     /// One node loses its backends, or its listeners.
@@ -56,7 +60,7 @@ pub const MIXES: [Mix; 12] = [
 const RARE: Mix = Mix::Flap;
 
 /// Mixes of later days, in turn; the seeds of the others keep their meaning.
-const LATER: [Mix; 1] = [Mix::OneLink];
+const LATER: [Mix; 2] = [Mix::OneLink, Mix::Restless];
 
 /// What a run has found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -222,6 +226,7 @@ fn faults(world: &mut World, mix: Mix, figures: &mut Figures) -> Result<u64, Str
             world.run_until(from + 7 * SECOND)?;
             kill(world, false, figures)?;
         }
+        Mix::Restless => restless(world)?,
         Mix::Sick => sick(world)?,
     }
     Ok(world.now)
@@ -314,8 +319,18 @@ fn one_link(world: &mut World, figures: &mut Figures) -> Result<(), String> {
 }
 
 fn kill(world: &mut World, is_lonely: bool, figures: &mut Figures) -> Result<(), String> {
-    let from = world.now;
     let who = holder(world);
+    figures.takeover = Some(kill_once(world, who, is_lonely)?);
+    let moves = world.checks.moves;
+    world.run_until(world.now + 2 * SECOND)?;
+    world.at(world.now, Fault::Boot(who));
+    world.run_until(world.now + 3 * SECOND)?;
+    expect_moves(world, moves)
+}
+
+/// Ends the holder, and says how long that went unanswered.
+fn kill_once(world: &mut World, who: usize, is_lonely: bool) -> Result<(Death, u64), String> {
+    let from = world.now;
     let (death, fault) = if world.below(2) == 0 {
         (Death::Process, Fault::Kill(who))
     } else {
@@ -345,12 +360,7 @@ fn kill(world: &mut World, is_lonely: bool, figures: &mut Figures) -> Result<(),
             took / MS
         ));
     }
-    figures.takeover = Some((death, took));
-    let moves = world.checks.moves;
-    world.run_until(world.now + 2 * SECOND)?;
-    world.at(world.now, Fault::Boot(who));
-    world.run_until(world.now + 3 * SECOND)?;
-    expect_moves(world, moves)
+    Ok((death, took))
 }
 
 /// Cut from its twins, then from the register, whose last answer comes late:
@@ -430,6 +440,34 @@ fn flap(world: &mut World) -> Result<(), String> {
     // Without damping there were one each 1.2 s; with it both nodes wait 3, 6,
     // 12 and 24 s.
     expect_moves(world, 16)
+}
+
+/// However often it has died: each of its deaths is answered at once. Only the
+/// way back takes longer each time.
+fn restless(world: &mut World) -> Result<(), String> {
+    let who = holder(world);
+    let after = Duration::from_millis(500 + world.below(1500));
+    let node = world.nodes[who].name.clone();
+    world.prefer(Failback::Prefer { node, after });
+    let mut deaths = 0;
+    let end = world.now + 90 * SECOND;
+    while world.now < end {
+        if holder(world) == who {
+            kill_once(world, who, false)?;
+            deaths += 1;
+        } else {
+            world.at(world.now, Fault::Kill(who));
+            world.run_until(world.now + SECOND)?;
+        }
+        world.at(world.now, Fault::Boot(who));
+        world.run_until(world.now + 5 * SECOND)?;
+    }
+    world.prefer(Failback::Never);
+    // Without damping it would have had the name each time.
+    if !(2..=7).contains(&deaths) {
+        return Err(format!("it came back {deaths} times in 90 s"));
+    }
+    Ok(())
 }
 
 fn plan(world: &mut World) -> Result<(), String> {

@@ -9,8 +9,8 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tandem::clock::{Moment, Seed};
 use tandem::pair::{
-    Action, Election, Event, Fitness, Heartbeat, Mode, Order, Probe, ReadError, Role, Rules,
-    Timing, Wrote,
+    Action, Election, Event, Failback, Fitness, Heartbeat, Mode, Order, Probe, ReadError, Role,
+    Rules, Timing, Wrote,
 };
 use tandem::types::{Name, Registered};
 
@@ -222,6 +222,7 @@ pub struct World {
     rng: SmallRng,
     rules: Rules,
     timing: Timing,
+    failback: Failback,
     queue: BinaryHeap<Reverse<Due>>,
     order: u64,
     links: Vec<Vec<Link>>,
@@ -266,6 +267,7 @@ impl World {
             seed,
             rules,
             timing: Timing::default(),
+            failback: Failback::Never,
             queue: BinaryHeap::new(),
             order: 0,
             links: vec![vec![Link::default(); n]; n],
@@ -277,6 +279,14 @@ impl World {
             log,
             rng,
         }
+    }
+
+    /// Who gets the name back, from now on.
+    pub fn prefer(&mut self, failback: Failback) {
+        for election in self.nodes.iter_mut().filter_map(|it| it.election.as_mut()) {
+            election.set_failback(failback.clone());
+        }
+        self.failback = failback;
     }
 
     /// A number below `n`.
@@ -707,7 +717,8 @@ impl World {
         let seed = self.seed.fork(node as u64 * 1_000 + u64::from(it.life));
         let now = it.local(self.now);
         let (me, mode, timing) = (it.name.clone(), self.kind.mode(), self.timing.clone());
-        let election = Election::with_rules(me, members, mode, timing, seed, now, self.rules);
+        let mut election = Election::with_rules(me, members, mode, timing, seed, now, self.rules);
+        election.set_failback(self.failback.clone());
         it.election = Some(election);
         self.tell_fitness(node);
         self.sleep(node);

@@ -85,11 +85,8 @@ impl Election {
     /// Believes in `claim`, and gives up what contradicts it.
     pub(super) fn adopt(&mut self, now: Moment, claim: Claim, why: Why) {
         let is_mine = claim.holder == self.me;
-        let is_new = self.claim.as_ref().is_none_or(|it| it.term < claim.term);
-        if let Some(twin) = self.twins.iter_mut().find(|it| it.name == claim.holder)
-            && is_new
-        {
-            // Whoever has a new claim lives, wherever that was heard: what
+        if let Some(twin) = self.twins.iter_mut().find(|it| it.name == claim.holder) {
+            // Whoever has a better claim lives, wherever that was heard: what
             // spoke against it is from before.
             twin.reset();
         }

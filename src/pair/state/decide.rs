@@ -98,14 +98,15 @@ impl Election {
         if has_lasted(self.gone_since, wait, now)
             && self.is_fit()
             && !self.hold.is_on
-            && self.may_move(now)
+            && self.may_move(now, why)
         {
             self.claim_name(now, why);
         }
     }
 
-    fn may_move(&self, now: Moment) -> bool {
-        !self.rules.damping || now >= self.damper.free_at(&self.timing, now)
+    /// Whether this node may move the name for this reason again already.
+    fn may_move(&self, now: Moment, why: Why) -> bool {
+        !why.is_damped() || !self.rules.damping || now >= self.damper.free_at(&self.timing, now)
     }
 
     /// Why the holder, a twin, should be replaced.
@@ -200,6 +201,7 @@ impl Election {
         self.forget_the_dead(now);
         if !self.hold.is_on
             && let Some((to, why)) = self.why_to_give(now)
+            && self.may_move(now, why)
         {
             self.hand_over(now, &to, why);
         }
@@ -217,9 +219,6 @@ impl Election {
             last.is_some_and(|it| it.has_backends)
         });
         since(&mut self.sick_since, better.is_some(), now);
-        if !self.may_move(now) {
-            return None;
-        }
         if let Some(to) = better
             && has_lasted(self.sick_since, self.timing.sick_after, now)
         {

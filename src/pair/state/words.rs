@@ -181,6 +181,16 @@ pub enum Why {
 }
 
 impl Why {
+    /// Whether a node that has just moved the name waits before it moves it
+    /// for this reason: the holder still serves, or says that it does. One that
+    /// is dead, or says that it cannot serve, is replaced at once.
+    pub(super) const fn is_damped(self) -> bool {
+        matches!(
+            self,
+            Self::Complaint | Self::NoBackends | Self::Preferred | Self::TwinHung
+        )
+    }
+
     /// The word in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
