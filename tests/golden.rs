@@ -40,6 +40,30 @@ fn metrics_keep_their_names_and_labels() {
 }
 
 #[test]
+fn check_counts_one_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lb.yaml");
+    let said = |listeners: &str, backends: &str| {
+        let text = format!(
+            "listeners: {{ {listeners} }}\npools: {{ web: {{ backends: [{backends}] }} }}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        let output = check.args(["check", "-c"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.rsplit_once("lb.yaml").unwrap().1.to_owned()
+    };
+    let one = said("a: { bind: \":80\", pool: web }", "\"10.0.0.1:80\"");
+    assert_eq!(one, ": ok (1 listener, 1 pool, 1 backend)\n");
+    let two = said(
+        "a: { bind: \":80\", pool: web }, b: { bind: \":81\", pool: web }",
+        "\"10.0.0.1:80\", \"10.0.0.2:80\"",
+    );
+    assert_eq!(two, ": ok (2 listeners, 1 pool, 2 backends)\n");
+}
+
+#[test]
 fn help_says_what_there_is() {
     let commands = [
         "",

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::event::{Event, Sink};
 use crate::health::SPARE;
 use crate::proxy::Budget;
+use crate::types::count;
 
 /// Fewer connections than this are worth a warning.
 const FEW: u32 = 400;
@@ -42,9 +43,9 @@ pub(super) fn budget(config: &Config, workers: usize, sink: &Sink) -> Budget {
         let needed = Budget::needed(wanted, workers as u64, others);
         sink.say(Event::Limited {
             what: format!(
-                "{descriptors} file descriptors allow {} connections; for {wanted} raise the \
-                 limit (LimitNOFILE={needed}, now {hard})",
-                budget.sessions
+                "{} allow {}; for {wanted} raise the limit (LimitNOFILE={needed}, now {hard})",
+                count(descriptors, "file descriptor"),
+                count(budget.sessions, "connection"),
             ),
         });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CheckArgs, ConfigFile, Exit, complain, out, probe};
 use crate::config::{Config, is_open_to_all};
-use crate::types::{Address, Endpoint};
+use crate::types::{Address, Endpoint, count};
 
 pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
     let path = file.path();
@@ -31,10 +31,11 @@ pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
     }
     let backends: usize = config.pools.iter().map(|it| it.pool.backends.len()).sum();
     out(&format!(
-        "{}: ok ({} listeners, {} pools, {backends} backends)\n",
+        "{}: ok ({}, {}, {})\n",
         path.display(),
-        config.listeners.len(),
-        config.pools.len(),
+        count(config.listeners.len(), "listener"),
+        count(config.pools.len(), "pool"),
+        count(backends, "backend"),
     ));
     Exit::Ok
 }

@@ -11,6 +11,7 @@ use hyper::Method;
 use super::client::{self, ClientError};
 use super::{ConfigFile, Exit, StatusArgs, complain, out};
 use crate::status::{BackendStatus, PoolStatus, Status};
+use crate::types::count;
 
 pub(super) fn status(args: &StatusArgs, file: &ConfigFile) -> Exit {
     let socket = match client::socket(&args.admin, file) {
@@ -93,12 +94,12 @@ fn render(status: &Status, rates: &Rates) -> String {
     let ready = if status.ready { "ready" } else { "not ready" };
     let _infallible = writeln!(
         text,
-        "tandem {}  {ready}  up {}  {} of {} connections  {} workers  config {}",
+        "tandem {}  {ready}  up {}  {} of {}  {}  config {}",
         status.version,
         age(status.uptime_seconds),
         status.connections,
-        status.max_connections,
-        status.workers,
+        count(status.max_connections, "connection"),
+        count(status.workers, "worker"),
         status.config.hash,
     );
     if let Some(error) = &status.config.last_error {
@@ -112,11 +113,11 @@ fn render(status: &Status, rates: &Rates) -> String {
         let binds: Vec<String> = listener.binds.iter().map(|it| it.address.clone()).collect();
         let _infallible = writeln!(
             text,
-            "{} {} -> {}  {} connections",
+            "{} {} -> {}  {}",
             listener.name,
             binds.join(" "),
             listener.pool,
-            listener.connections
+            count(listener.connections, "connection")
         );
     }
     for pool in &status.pools {
@@ -138,9 +139,9 @@ fn render_pool(pool: &PoolStatus, rates: &Rates, text: &mut String) {
     };
     let (name, address, state) = (width(0, 4), width(1, 7), width(5, 5));
     let heading = format!(
-        "{}  {} backends, {} usable{panic}",
+        "{}  {}, {} usable{panic}",
         pool.name,
-        pool.backends.len(),
+        count(pool.backends.len(), "backend"),
         pool.usable
     );
     let _infallible = writeln!(

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Config, PairConfig, print};
 use crate::health::{ProbeKind, ProbeSettings};
+use crate::types::count;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ fn show(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Object(map) => match map.get("address").or_else(|| map.get("bind")) {
             Some(place) => show(place),
-            None => format!("{} settings", map.len()),
+            None => count(map.len(), "setting"),
         },
         Value::Array(items) => items.iter().map(show).collect::<Vec<_>>().join(", "),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::node::{Node, Place, Value};
 use super::reader::Reader;
+use crate::types::count;
 
 /// One fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,10 +137,7 @@ impl Problems {
     }
 
     fn count(&self) -> String {
-        match self.all.len() {
-            1 => "1 problem".to_owned(),
-            n => format!("{n} problems"),
-        }
+        count(self.all.len(), "problem")
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{DemoArgs, Exit, complain, out};
 use crate::clock::{self, Moment};
+use crate::types::count;
 use client::{Asker, Tally};
 use stage::{BACKENDS, NODES, Stage};
 
@@ -109,14 +110,15 @@ fn conclude(tally: &Tally) {
     let counts: Vec<String> = counts.map(|(name, n)| format!("{name} {n}")).collect();
     let all = tally.ok + tally.failed;
     out(&format!(
-        "\n{all} requests, {} failed ({})\n",
+        "\n{}, {} failed ({})\n",
+        count(all, "request"),
         tally.failed,
         counts.join(", ")
     ));
     if tally.repeated > 0 {
         out(&format!(
-            "{} were on their way to what was killed, and went through when asked again\n",
-            tally.repeated
+            "{} on the way to what was killed went through when asked again\n",
+            count(tally.repeated, "request")
         ));
     }
 }
@@ -191,9 +193,9 @@ impl Show {
         let tally = self.asker.tally();
         let (old, new) = (NODES[holder].0, NODES[1 - holder].0);
         self.say(&format!(
-            "kill -9 {old}, which held the name: {new} took it after {took:.0} ms; {} requests \
-             were asked again, the longest waited {:.0} ms, {} failed",
-            tally.repeated - before.repeated,
+            "kill -9 {old}, which held the name: {new} took it after {took:.0} ms; {} asked \
+             again, the longest waited {:.0} ms, {} failed",
+            count(tally.repeated - before.repeated, "request"),
             tally.longest.as_secs_f64() * 1000.0,
             tally.failed - before.failed
         ));
@@ -211,9 +213,9 @@ impl Show {
         let tally = self.asker.tally();
         let (old, new) = (NODES[holder].0, NODES[1 - holder].0);
         self.say(&format!(
-            "tandem pair handover: {old} gave the name to {new} in {took:.0} ms; {} requests \
-             were asked again, {} failed",
-            tally.repeated - before.repeated,
+            "tandem pair handover: {old} gave the name to {new} in {took:.0} ms; {} asked again, \
+             {} failed",
+            count(tally.repeated - before.repeated, "request"),
             tally.failed - before.failed
         ));
         Ok(())

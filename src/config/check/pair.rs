@@ -10,7 +10,7 @@ use crate::config::node::{Key, Node as YamlNode, Value};
 use crate::config::reader::Reader;
 use crate::config::scalar::{Parsed, Wrong, duration, ip, number, word, wrong};
 use crate::pair::{Failback, PairNode, PairSettings, Timing};
-use crate::types::{Fqdn, Name, Secret};
+use crate::types::{Fqdn, Name, Secret, count};
 
 const KEYS: [&str; 9] = [
     "name",
@@ -140,7 +140,7 @@ fn nodes(fields: &Fields<'_>, port: u16, reader: &mut Reader<'_>) -> Option<Vec<
         }
     }
     if is_whole && !(2..=8).contains(&nodes.len()) {
-        let what = format!("there are {} nodes", nodes.len());
+        let what = format!("has {}", count(nodes.len(), "node"));
         reader.fault(
             node.at,
             path,
