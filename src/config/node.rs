@@ -2,6 +2,7 @@
 //! knows which parser it is.
 
 use std::fmt;
+use std::net::SocketAddrV6;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
@@ -67,6 +68,21 @@ impl Node {
             syntax::explain(text, place, &first_line(&error.to_string()))
         })?;
         Ok(raw.into_node(text, false))
+    }
+
+    /// `[::1]:80` without quotes within a list, where YAML takes it for a map.
+    pub(super) fn bare_ipv6(&self) -> Option<String> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let [(key, node)] = &entries[..] else {
+            return None;
+        };
+        let Value::Text(port) = &node.value else {
+            return None;
+        };
+        let address = format!("{}:{port}", key.name);
+        address.parse::<SocketAddrV6>().is_ok().then_some(address)
     }
 }
 
@@ -227,7 +243,17 @@ impl Raw {
             name: match node.value {
                 Value::Text(name) => name,
                 Value::Null => "~".to_owned(),
-                Value::List(_) | Value::Map(_) => "?".to_owned(),
+                // `[::1]:80` is a list with a value; see `Node::bare_ipv6`.
+                Value::List(items) => match &items[..] {
+                    [
+                        Node {
+                            value: Value::Text(text),
+                            ..
+                        },
+                    ] => format!("[{text}]"),
+                    _ => "?".to_owned(),
+                },
+                Value::Map(_) => "?".to_owned(),
             },
         }
     }

@@ -8,16 +8,13 @@ use super::meant;
 use super::node::{Key, Node, Place, Value};
 use super::problem::Fault;
 use super::public::{Private, Public};
-use super::scalar::{Parsed, Wrong};
+use super::scalar::{Parsed, Wrong, means_off};
 use super::surroundings::Surroundings;
 use super::warning::Warning;
 use crate::types::{Name, Secret, Taint};
 
 /// What stands in the place of a secret in a message.
 const HIDDEN: &str = "***";
-
-/// What people write to switch something off.
-const OFF: [&str; 6] = ["false", "no", "none", "never", "0", "disabled"];
 
 /// Whether the setting at `path` is a map or `off`.
 fn can_be_off(path: &str) -> bool {
@@ -97,6 +94,30 @@ impl<'a> Reader<'a> {
         self.faults.iter().any(|it| is_in(path, &it.path))
     }
 
+    /// Whether something is wrong with the setting at `path` itself.
+    pub(super) fn is_told_of(&self, path: &str) -> bool {
+        self.faults.iter().any(|it| it.path == path)
+    }
+
+    /// Whether `map` has the settings of one `thing` where things are named;
+    /// says so.
+    pub(super) fn lacks_names(&mut self, map: &Fields<'_>, known: &[&str], thing: &str) -> bool {
+        let mut values = map.entries.iter().map(|it| &it.node.value);
+        let is_setting = values.any(|it| matches!(it, Value::Text(_) | Value::List(_)));
+        let are_known = map.entries.iter().all(|it| known.contains(&it.name));
+        if !(is_setting && are_known) {
+            return false;
+        }
+        let at = map.entries.first().map_or(map.at, |it| it.key.at);
+        self.faults.push(Fault {
+            at,
+            path: map.path.clone(),
+            what: format!("has settings of a {thing} in it, and no {thing} by name"),
+            hint: Some("write a name above them, like `web:`, and indent them below it".to_owned()),
+        });
+        true
+    }
+
     /// What `read` finds where everything has been read, and told, before.
     pub(super) fn again<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         let told = (self.faults.len(), self.strange.len(), self.doubtful.len());
@@ -159,7 +180,7 @@ impl<'a> Reader<'a> {
                 self.fault(node.at, path, "is empty", "fill it in or leave it out");
                 return None;
             }
-            Value::Text(text) if OFF.contains(&text.as_str()) && can_be_off(path) => {
+            Value::Text(text) if means_off(text) && can_be_off(path) => {
                 let what = format!("{text:?} is not how to switch it off");
                 self.fault(node.at, path, what, "write off");
                 return None;
@@ -304,7 +325,7 @@ impl<'a> Reader<'a> {
                 None
             }
             Value::List(_) | Value::Map(_) => {
-                self.fault(node.at, path, "should be a single value", None);
+                self.wrong(node.at, path, not_single(node));
                 None
             }
         }
@@ -413,7 +434,8 @@ impl<'a> Reader<'a> {
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
             Value::Map(_) => {
-                self.fault(node.at, &path, "should be a single value or a list", None);
+                let hint = "write it behind the colon, like a or [a, b]";
+                self.fault(node.at, &path, "should be a single value or a list", hint);
                 return None;
             }
             Value::Null | Value::Text(_) => std::slice::from_ref(node),
@@ -494,6 +516,24 @@ impl<'a> Reader<'a> {
     fn hide(&mut self, value: &str, shown: &str) {
         self.taint.hide(value, shown);
         self.too_short += usize::from(!Taint::finds(value));
+    }
+}
+
+/// What is wrong with a `node` that should be a scalar.
+fn not_single(node: &Node) -> Wrong {
+    if let Some(address) = node.bare_ipv6() {
+        return Wrong {
+            what: format!("{address:?} needs quotes: without them [ begins a list"),
+            hint: Some(format!("write \"{address}\"")),
+        };
+    }
+    let hint = match node.value {
+        Value::List(_) => "write one value, without [ ] or dashes",
+        Value::Null | Value::Text(_) | Value::Map(_) => "write one value, without keys",
+    };
+    Wrong {
+        what: "should be a single value".to_owned(),
+        hint: Some(hint.to_owned()),
     }
 }
 

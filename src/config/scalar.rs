@@ -87,13 +87,17 @@ pub(super) fn show_duration(duration: Duration) -> String {
     text
 }
 
+/// Whether somebody who writes `text` wants something switched off.
+pub(super) fn means_off(text: &str) -> bool {
+    let words = ["false", "no", "none", "never", "disabled"];
+    words.contains(&text) || ["0", "0s", "0ms"].contains(&text)
+}
+
 /// What may be switched off by saying so.
 pub(super) fn or_off<T>(parse: impl Fn(&str) -> Parsed<T>) -> impl Fn(&str) -> Parsed<Option<T>> {
     move |text| match text {
         "off" => Ok(None),
-        "0" | "0s" | "0ms" | "false" | "no" | "none" | "never" => {
-            wrong(format!("{text:?} is not how to switch it off"), "write off")
-        }
+        _ if means_off(text) => wrong(format!("{text:?} is not how to switch it off"), "write off"),
         _ => parse(text).map(Some),
     }
 }
@@ -222,7 +226,9 @@ pub(super) fn bind(text: &str) -> Parsed<Vec<SocketAddr>> {
         let ip: Ipv6Addr = ip.parse().ok()?;
         Some(format!("[{ip}]:{}", port.parse::<u16>().ok()?))
     });
+    let any = text.strip_prefix("*:");
     let hint = match text.parse::<IpAddr>() {
+        _ if any.is_some() => format!("write \":{}\"", any.unwrap_or_default()),
         _ if whole.is_some() => format!("write \"{}\"", whole.unwrap_or_default()),
         Ok(IpAddr::V4(ip)) => format!("a port is missing; write {ip}:PORT"),
         Ok(IpAddr::V6(ip)) => format!("a port is missing; write \"[{ip}]:PORT\""),

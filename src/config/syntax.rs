@@ -27,10 +27,31 @@ pub(super) fn explain(text: &str, at: Place, message: &str) -> (Place, Wrong) {
         };
         return (at, wrong(what, format!("write \"{address}\"")));
     }
+    if message.contains("unknown anchor") {
+        return (at, unknown_alias(line, at.column));
+    }
     // The place is said before the message.
     let end = message.rfind(" at line ").unwrap_or(message.len());
     let what = message[..end].to_owned();
     (at, Wrong { what, hint: None })
+}
+
+/// What begins with a `*` in `line` at `column`, where no anchor is.
+fn unknown_alias(line: &str, column: usize) -> Wrong {
+    let start = line.char_indices().nth(column.saturating_sub(1));
+    let rest = start.map_or("", |(start, _)| &line[start..]);
+    let end = rest.find(|c: char| c.is_whitespace() || [',', ']', '}'].contains(&c));
+    let alias = &rest[..end.unwrap_or(rest.len())];
+    match alias.strip_prefix("*:") {
+        Some(port) => wrong(
+            format!("{alias:?} is an alias to YAML, and not every address"),
+            format!("write \":{port}\""),
+        ),
+        None => wrong(
+            format!("{alias:?} is an alias, and no anchor before it has that name"),
+            "quote a text that begins with *; an anchor is written &name",
+        ),
+    }
 }
 
 /// The text of a file that is not UTF-8, or where and why not.

@@ -55,6 +55,9 @@ impl Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(UnixPath::parse(path)?));
         }
+        if text.is_empty() {
+            return Err(AddressError::Host(text.to_owned()));
+        }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Err(match ip {
                 IpAddr::V4(_) => AddressError::NoPort(text.to_owned()),

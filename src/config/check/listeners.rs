@@ -58,6 +58,9 @@ pub(super) fn read(
             "see `tandem init web`",
         );
     }
+    if reader.lacks_names(&map, &KEYS, "listener") {
+        return Vec::new();
+    }
     let mut listeners = Vec::new();
     for (key, node) in map.entries() {
         listeners.extend(listener(key, node, pools, own, taken, reader));

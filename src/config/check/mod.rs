@@ -126,6 +126,8 @@ pub(super) fn check(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
 fn pool_names<'n>(fields: &Fields<'n>, reader: &mut Reader<'_>) -> Vec<&'n str> {
     let pools = fields.get("pools");
     let pools = pools.and_then(|it| reader.again(|reader| reader.map(it, "pools")));
+    // Settings that stand in the place of names have been told.
+    let pools = pools.filter(|_| !reader.is_told_of("pools"));
     let names = pools.map(|pools| pools.entries().map(|(key, _)| key.name.as_str()).collect());
     names.unwrap_or_default()
 }

@@ -17,7 +17,7 @@ use crate::health::{ProbeKind, ProbeSettings, Timing};
 use crate::pool::{
     BackendSettings, Keepalive, OnDead, Policy, PoolSettings, Protocol, ProxyVersion,
 };
-use crate::types::{Address, Name, Sources, Weight};
+use crate::types::{Address, AddressError, Name, Sources, Weight};
 
 pub(super) const KEYS: [&str; 18] = [
     "backends",
@@ -44,6 +44,9 @@ pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Vec<PoolConfig> {
     let Some(map) = reader.map(node, "pools") else {
         return Vec::new();
     };
+    if reader.lacks_names(&map, &KEYS, "pool") {
+        return Vec::new();
+    }
     let entries: Vec<_> = map.entries().collect();
     let mut pools = Vec::new();
     for (key, node) in entries {
@@ -235,7 +238,9 @@ fn backends(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<Vec<BackendS
     if let Value::List(items) = &node.value {
         for (i, item) in items.iter().enumerate() {
             let path = format!("{path}[{i}]");
-            if let Value::Map(entries) = &item.value {
+            if let Value::Map(entries) = &item.value
+                && item.bare_ipv6().is_none()
+            {
                 listed_map(item.at, path, entries, reader);
                 continue;
             }
@@ -305,8 +310,14 @@ fn listed_map(at: Place, path: String, entries: &[(Key, Node)], reader: &mut Rea
 
 fn address(text: &str) -> Parsed<Address> {
     Address::parse(text).map_err(|error| Wrong {
+        hint: match &error {
+            AddressError::Port(_) | AddressError::Host(_) => {
+                Some("like 10.0.0.11:8080, db1.example.com:3306 or unix:/run/app.sock".to_owned())
+            }
+            // They say it themselves.
+            AddressError::NoPort(_) | AddressError::Brackets(_) | AddressError::Unix(_) => None,
+        },
         what: error.to_string(),
-        hint: None,
     })
 }
 

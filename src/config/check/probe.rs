@@ -7,7 +7,7 @@ use crate::config::node::{Node, Value};
 use crate::config::problem::Fault;
 use crate::config::reader::Reader;
 use crate::config::scalar::{
-    Parsed, Wrong, boolean, duration, nearest, number, number32, percent, word, wrong,
+    Parsed, Wrong, boolean, duration, means_off, nearest, number, number32, percent, word, wrong,
 };
 use crate::health::{
     HttpHost, HttpMethod, HttpPath, HttpProbe, HttpRequest, MysqlLogin, MysqlProbe, ProbeKind,
@@ -82,6 +82,10 @@ fn short(text: &str) -> Parsed<ProbeKind> {
             let tls = (kind == "https").then(verified);
             Ok(ProbeKind::Http(http_probe(path, tls)))
         }
+        (path, None) if path.starts_with('/') => wrong(
+            format!("{path:?} does not say how to ask for it"),
+            format!("write http {path}"),
+        ),
         ("exec" | "send_expect", _) => wrong(
             format!("{kind} has more to say than fits into a line"),
             format!("write a map: {{ type: {kind}, ... }}"),
@@ -95,6 +99,14 @@ fn short(text: &str) -> Parsed<ProbeKind> {
 }
 
 fn unknown_type(kind: &str) -> Wrong {
+    if kind == "off" || means_off(kind) {
+        return Wrong {
+            what: format!("a pool cannot be without a probe, as {kind:?} wants it"),
+            hint: Some(
+                "write tcp: it only connects; or, rarely, { type: tcp, interval: 1h }".to_owned(),
+            ),
+        };
+    }
     let hint = match nearest(kind, TYPES.into_iter()) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("one of {}", TYPES.join(", ")),
