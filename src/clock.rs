@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rustix::time::{ClockId, clock_gettime};
 
 /// A point on the monotonic clock: microseconds since the process started.
 ///
@@ -74,6 +75,12 @@ pub fn wall() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
+}
+
+/// Processor time that the process has taken, of all its threads together.
+pub fn cpu() -> Duration {
+    let taken = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(taken).unwrap_or_default()
 }
 
 /// Where chance comes from: a number that can be written down and replayed.

@@ -10,6 +10,8 @@ use prometheus::proto::{
 };
 use prometheus::{Encoder, TextEncoder};
 
+use crate::clock;
+
 /// One metric: what `/metrics` may say.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -59,6 +61,8 @@ metrics! {
         "Connections to the backend that could not be made.";
     BACKEND_CONNECTIONS Gauge "backend_connections" ["pool", "backend"]
         "Connections to the backend, open or being made.";
+    BACKEND_CONNECTIONS_MAX Gauge "backend_connections_max" ["pool", "backend"]
+        "Connections that the backend may have at the same time; absent where there is no limit.";
     BACKEND_CONNECTIONS_TOTAL Counter "backend_connections_total" ["pool", "backend"]
         "Connections made to the backend.";
     BACKEND_RETRIES Counter "backend_retries_total" ["pool"]
@@ -91,6 +95,8 @@ metrics! {
         "Client connections that the process may hold at the same time.";
     LISTENER_CONNECTIONS Gauge "listener_connections" ["listener"]
         "Client connections open now.";
+    LISTENER_CONNECTIONS_MAX Gauge "listener_connections_max" ["listener"]
+        "Client connections that the listener may hold at the same time; absent where there is no limit.";
     LISTENER_STALLED Gauge "listener_stalled_connections" ["listener"]
         "Client connections that hold bytes now which their reader does not take.";
     LISTENER_CONNECTIONS_TOTAL Counter "listener_connections_total" ["listener"]
@@ -133,6 +139,8 @@ metrics! {
         "Whether dead backends are used too, because too few live.";
     POOL_QUEUED Gauge "pool_queued" ["pool"]
         "Connections that wait for a backend below its connection limit.";
+    POOL_QUEUE_MAX Gauge "pool_queue_max" ["pool"]
+        "Connections that may wait for a backend at the same time.";
     POOL_USABLE Gauge "pool_usable_backends" ["pool"]
         "Backends that may get new connections.";
     PROBE_DURATION Histogram "probe_duration_seconds" ["pool"]
@@ -226,10 +234,26 @@ pub fn exposition(samples: Vec<Sample>) -> Result<String, prometheus::Error> {
         .iter()
         .filter_map(|metric| Some(family(metric, by_name.remove(metric.name)?)))
         .collect();
-    families.extend(ProcessCollector::for_self().collect());
+    families.extend(process());
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+}
+
+/// What the kernel says of the process.
+fn process() -> Vec<MetricFamily> {
+    let mut families = ProcessCollector::for_self().collect();
+    let mut cpu = families.iter_mut();
+    // The collector counts whole seconds: a process that takes a hundredth of a
+    // core would change once in two minutes.
+    if let Some(cpu) = cpu.find(|it| it.name() == "process_cpu_seconds_total") {
+        let mut counter = Counter::default();
+        counter.set_value(clock::cpu().as_secs_f64());
+        let mut series = Series::default();
+        series.set_counter(counter);
+        cpu.set_metric(vec![series]);
+    }
+    families
 }
 
 fn family(metric: &Metric, series: Vec<Series>) -> MetricFamily {
@@ -335,5 +359,10 @@ tandem_probe_duration_seconds_count{pool=\"web\"} 6
 ";
         assert!(text.starts_with(head), "{text}");
         assert!(text.contains("process_open_fds"));
+        let cpu = text
+            .lines()
+            .find_map(|it| it.strip_prefix("process_cpu_seconds_total "));
+        let cpu: f64 = cpu.unwrap().parse().unwrap();
+        assert!(cpu.fract() > 0.0, "{cpu}: not in whole seconds");
     }
 }

@@ -164,6 +164,7 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
             Plane::User => listener_samples(view, &mut out),
         }
     }
+    limit_samples(&snapshot, &mut out);
     let ports = LocalPorts::of(&snapshot);
     for pool in &snapshot.pools {
         // What only the workers can count is not shown as a zero.
@@ -242,6 +243,30 @@ fn connection_samples(
         let made = backend.live.cells.sum(|it| it.connections.get()) + given.unwrap_or(0);
         let metric = &metrics::BACKEND_CONNECTIONS_TOTAL;
         out.push(Sample::count(metric, &labels, made));
+    }
+}
+
+/// What limits there are, beside what they limit.
+fn limit_samples(snapshot: &Snapshot, out: &mut Vec<Sample>) {
+    for view in &snapshot.listeners {
+        let listener = &view.door.listener;
+        if let Some(most) = listener.max_connections {
+            let labels = [listener.name.as_str()];
+            let metric = &metrics::LISTENER_CONNECTIONS_MAX;
+            out.push(Sample::count(metric, &labels, most.into()));
+        }
+    }
+    for pool in &snapshot.pools {
+        let name = pool.settings.name.as_str();
+        let most = pool.settings.queue_limit.into();
+        out.push(Sample::count(&metrics::POOL_QUEUE_MAX, &[name], most));
+        for view in &pool.backends {
+            if let Some(most) = view.max_connections {
+                let labels = [name, view.backend.name.as_str()];
+                let metric = &metrics::BACKEND_CONNECTIONS_MAX;
+                out.push(Sample::count(metric, &labels, most.into()));
+            }
+        }
     }
 }
 

@@ -59,6 +59,8 @@ fn a_listener_takes_no_more_than_its_limit() {
     let lb = lb.listener("max_connections: 5");
     let tandem = lb.start();
     assert_at_most(5, &lb, &tandem, |_| "127.0.0.1".to_owned());
+    let most = tandem.metric("tandem_listener_connections_max", &["listener=\"web\""]);
+    assert!((most - 5.0).abs() < 0.5, "{most}");
 }
 
 #[test]
@@ -117,6 +119,10 @@ fn a_full_backend_makes_clients_wait_a_bounded_time() {
         .backend_as("a", &value)
         .pool("queue: { timeout: 1500ms, limit: 2 }");
     let tandem = lb.start();
+    for (limit, most) in [("backend_connections", 2.0), ("pool_queue", 2.0)] {
+        let said = tandem.metric(&format!("tandem_{limit}_max"), &[]);
+        assert!((said - most).abs() < 0.5, "{limit}: {said}");
+    }
     let mut held: Vec<_> = (0..2).map(|_| served("127.0.0.1", lb.address)).collect();
 
     let start = Instant::now();
