@@ -16,6 +16,7 @@ mod probers;
 mod registry;
 mod reload;
 mod resolve;
+mod samples;
 mod signals;
 mod sockets;
 mod stage;
@@ -233,7 +234,7 @@ impl Node for Handle {
     }
 
     fn metrics(&self) -> Result<String, String> {
-        let samples = look::samples(&self.world);
+        let samples = samples::samples(&self.world);
         metrics::exposition(samples).map_err(|error| error.to_string())
     }
 

@@ -39,6 +39,26 @@ pub struct Open {
     pub backends: BTreeMap<u64, u32>,
 }
 
+impl Measured {
+    /// Connections of listener number `id`: open now, and all so far, each if it
+    /// is known.
+    pub fn of_listener(&self, id: u64) -> (Option<u32>, Option<u64>) {
+        let accepted = self.accepted.get(&id).copied();
+        let open = |it: &Open| it.listeners.get(&id).copied().unwrap_or(0);
+        (
+            accepted.and_then(|_| Some(open(self.open.as_ref()?))),
+            accepted,
+        )
+    }
+
+    /// The same of backend number `id`.
+    pub fn of_backend(&self, id: u64) -> (Option<u32>, Option<u64>) {
+        let given = self.given.get(&id).copied();
+        let open = |it: &Open| it.backends.get(&id).copied().unwrap_or(0);
+        (given.and_then(|_| Some(open(self.open.as_ref()?))), given)
+    }
+}
+
 impl Open {
     /// All of them.
     pub fn total(&self) -> u64 {
