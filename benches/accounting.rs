@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tandem::pool::{Backend, BackendId, ListenerLive, PoolLive};
+use tandem::pool::{Backend, BackendId, ListenerLive};
 use tandem::types::{Name, Reason};
 
 const ROUNDS: usize = 15;
@@ -56,7 +56,6 @@ type Part = fn(&World, usize);
 struct World {
     backend: Backend,
     listener: ListenerLive,
-    pool: PoolLive,
 }
 
 /// Shared by all workers, because limits are those of the process.
@@ -71,8 +70,7 @@ fn counters(world: &World, worker: usize) {
     let backend = world.backend.live.cells.of(worker);
     listener.accepted.add(1);
     backend.connections.add(1);
-    let pool = world.pool.cells.of(worker);
-    pool.connect_duration.observe(Duration::from_micros(80));
+    backend.connect_duration.observe(Duration::from_micros(80));
     // Once for each of two turns in which something moved.
     for _ in 0..2 {
         listener.bytes_in.add(64);
@@ -98,7 +96,6 @@ fn median(part: Part, other: Option<usize>) -> f64 {
     let world = World {
         backend: Backend::new(BackendId(1), name(), name(), Some(address.into()), 2),
         listener: ListenerLive::new(2),
-        pool: PoolLive::new(2),
     };
     let stop = AtomicBool::new(false);
     let mut rounds: Vec<f64> = thread::scope(|scope| {

@@ -55,7 +55,7 @@ macro_rules! metrics {
 metrics! {
     BACKEND_BYTES Counter "backend_bytes_total" ["pool", "backend", "direction"]
         "Bytes moved to (in) and from (out) the backend.";
-    BACKEND_CONNECT_DURATION Histogram "backend_connect_duration_seconds" ["pool"]
+    BACKEND_CONNECT_DURATION Histogram "backend_connect_duration_seconds" ["pool", "backend"]
         "Time from connect(2) to an established connection.";
     BACKEND_CONNECT_ERRORS Counter "backend_connect_errors_total" ["pool", "backend", "reason"]
         "Connections to the backend that could not be made.";
@@ -143,7 +143,7 @@ metrics! {
         "Connections that may wait for a backend at the same time.";
     POOL_USABLE Gauge "pool_usable_backends" ["pool"]
         "Backends that may get new connections.";
-    PROBE_DURATION Histogram "probe_duration_seconds" ["pool"]
+    PROBE_DURATION Histogram "probe_duration_seconds" ["pool", "backend"]
         "How long probes took.";
     PROBE_FAILURES Counter "probe_failures_total" ["pool", "backend", "reason"]
         "Probes that failed.";
@@ -270,7 +270,9 @@ fn family(metric: &Metric, series: Vec<Series>) -> MetricFamily {
 }
 
 fn series(sample: Sample) -> Series {
+    // To Prometheus a label without a value is no label.
     let labels = sample.metric.labels.iter().zip(sample.labels);
+    let labels = labels.filter(|(_, value)| !value.is_empty());
     let pair = |(name, value): (&&str, String)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
@@ -341,7 +343,7 @@ mod tests {
             sum: 7.5,
         };
         let text = exposition(vec![
-            Sample::durations(&PROBE_DURATION, &["web"], durations),
+            Sample::durations(&PROBE_DURATION, &["web", ""], durations),
             Sample::count(&BYTES, &["front", "in"], 5),
         ])
         .unwrap();

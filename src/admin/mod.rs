@@ -15,7 +15,7 @@ use crate::status::{DnsStatus, PairStatus, Status};
 
 pub use open::OpenError;
 pub use serve::{MAX_CONNECTIONS, Server};
-pub use settings::AdminSettings;
+pub use settings::{AdminSettings, Histograms};
 
 /// What the admin interface may ask of the process. It knows nothing else of
 /// it.

@@ -11,7 +11,7 @@ use crate::dns::hook::{self, HookSettings, News};
 use crate::dns::register::{Register, RegisterError, WriteResult};
 use crate::event::{Event, Sink};
 use crate::pair::{PairSettings, Pending, ReadError, Witness, Wrote};
-use crate::pool::{Histogram, Totals};
+use crate::pool::{Histogram, Totals, Waits};
 use crate::types::{Claim, Name, Registered};
 
 /// How long to wait before the own name is written again, after a failure.
@@ -28,7 +28,7 @@ pub(super) struct Registry {
     /// Reads that went well, and that did not.
     reads: [AtomicU64; 2],
     /// How long writes took. The election has one under way at a time.
-    durations: Histogram,
+    durations: Histogram<Waits>,
 }
 
 impl Registry {
@@ -71,7 +71,7 @@ impl Registry {
     }
 
     /// How long writes took.
-    pub(super) fn durations(&self) -> Totals {
+    pub(super) fn durations(&self) -> Totals<Waits> {
         let mut total = Totals::default();
         self.durations.add_to(&mut total);
         total

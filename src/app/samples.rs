@@ -4,12 +4,10 @@ mod backend;
 mod listener;
 mod pair;
 
-use std::time::Duration;
-
 use super::ports::LocalPorts;
 use super::world::World;
 use crate::metrics::{self, Durations, Sample};
-use crate::pool::{BUCKETS, Plane, PoolView, Snapshot, Totals};
+use crate::pool::{Plane, PoolView, Scale, Snapshot, Totals};
 
 /// The node for Prometheus.
 pub(super) fn samples(world: &World) -> Vec<Sample> {
@@ -50,7 +48,8 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
         if has_workers {
             backend::work(pool, &mut out);
         }
-        backend::pool(world, pool, &mut out);
+        backend::pool(pool, &mut out);
+        backend::times(world, pool, has_workers, &mut out);
         for view in &pool.backends {
             backend::state(world, view, &mut out);
             if has_workers {
@@ -99,16 +98,13 @@ fn limits(snapshot: &Snapshot, out: &mut Vec<Sample>) {
     }
 }
 
-fn durations(totals: &Totals) -> Durations {
-    let bound = |micros: u64| Duration::from_micros(micros).as_secs_f64();
-    let (below, above) = totals.buckets.split_at(BUCKETS.len());
+fn durations<S: Scale>(totals: &Totals<S>) -> Durations {
+    let below = totals.below();
     Durations {
-        buckets: BUCKETS
-            .iter()
-            .zip(below)
-            .map(|(&micros, &count)| (bound(micros), count))
+        buckets: below
+            .map(|(bound, count)| (bound.as_secs_f64(), count))
             .collect(),
-        above: above.iter().sum(),
-        sum: Duration::from_micros(totals.sum_micros).as_secs_f64(),
+        above: totals.above(),
+        sum: totals.sum().as_secs_f64(),
     }
 }

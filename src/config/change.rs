@@ -83,7 +83,7 @@ fn needs_restart(path: &str) -> bool {
         path,
         "process.workers" | "process.busy_poll" | "process.state_dir"
     ) || path == "log.format"
-        || path.starts_with("admin")
+        || path.starts_with("admin") && path != "admin.histograms"
         || path.starts_with("pair")
 }
 

@@ -47,6 +47,7 @@ pub(super) fn all(config: &Config) -> Value {
     if !config.admin.hosts.is_empty() {
         admin["hosts"] = json!(config.admin.hosts);
     }
+    admin["histograms"] = json!(config.admin.histograms.as_str());
     if config.admin.token.is_some() {
         admin["token"] = json!(MASK);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::probe::{FailureReason, Outcome};
 use crate::clock::Moment;
-use crate::pool::{Histogram, Totals};
+use crate::pool::{Histogram, Totals, Waits};
 use crate::types::OwnFault;
 
 /// What is counted of a backend's probes.
@@ -15,7 +15,7 @@ pub struct ProbeCells {
     passes: AtomicU64,
     failures: [AtomicU64; FailureReason::ALL.len()],
     unknown: [AtomicU64; OwnFault::ALL.len()],
-    durations: Histogram,
+    durations: Histogram<Waits>,
     last: Mutex<Option<LastProbe>>,
 }
 
@@ -51,7 +51,7 @@ impl ProbeCells {
     }
 
     /// Adds how long probes took to `total`.
-    pub fn add_durations(&self, total: &mut Totals) {
+    pub fn add_durations(&self, total: &mut Totals<Waits>) {
         self.durations.add_to(total);
     }
 

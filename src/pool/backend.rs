@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::counters::{Cell, Histogram, PerWorker};
+use super::counters::{Cell, PerWorker};
+use super::histogram::{Histogram, Lives, Waits};
 use super::line::Places;
 use super::settings::PoolSettings;
 use crate::clock::Moment;
@@ -54,6 +55,8 @@ pub struct BackendLive {
 pub struct BackendCells {
     /// Connections made.
     pub connections: Cell,
+    /// Time from connect(2) to an established connection.
+    pub connect_duration: Histogram<Waits>,
     /// Bytes sent to it.
     pub bytes_in: Cell,
     /// Bytes received from it.
@@ -210,8 +213,6 @@ pub struct PoolLive {
 /// What each worker counts of a pool.
 #[derive(Debug, Default)]
 pub struct PoolCells {
-    /// Time from connect(2) to an established connection.
-    pub connect_duration: Histogram,
     /// Sessions that found nobody to serve them.
     pub exhausted: Cell,
     /// Attempts on another backend after a failed one.
@@ -256,7 +257,7 @@ pub struct ListenerCells {
     /// Times that it was rid of them.
     pub stalls_ended: Cell,
     /// How long finished connections lived.
-    pub duration: Histogram,
+    pub duration: Histogram<Lives>,
     /// Finished connections, by [`Reason`].
     pub finished: [Cell; Reason::ALL.len()],
     /// Connections turned away at the door, by [`Reason`].

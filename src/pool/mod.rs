@@ -5,6 +5,7 @@ mod backend;
 mod board;
 mod counters;
 mod doors;
+mod histogram;
 mod left_over;
 mod line;
 mod pick;
@@ -22,7 +23,8 @@ pub use backend::{
     Backend, BackendCells, BackendId, ListenerCells, ListenerLive, PoolCells, PoolLive,
 };
 pub use board::{Board, Delta, Wanted};
-pub use counters::{BUCKETS, Cell, Histogram, PerWorker, Totals};
+pub use counters::{Cell, PerWorker};
+pub use histogram::{Histogram, Lives, Scale, Totals, Waits};
 pub use line::{Bell, Line, Places};
 pub use pick::{Asking, Pick, Turns};
 pub use place::Place;

@@ -307,10 +307,10 @@ impl Session {
         self.phase = Phase::Relaying;
         self.since = ctx.now;
         self.active = ctx.now;
-        let cells = self.door.pool_live.cells.of(ctx.worker);
-        cells.connect_duration.observe(took);
         if let Some(backend) = &self.backend {
-            backend.live.cells.of(ctx.worker).connections.add(1);
+            let cells = backend.live.cells.of(ctx.worker);
+            cells.connections.add(1);
+            cells.connect_duration.observe(took);
             backend.live.trust();
             if backend.is_unix() {
                 self.up.has_no_delay();

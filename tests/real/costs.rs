@@ -190,7 +190,7 @@ fn a_scrape_beside_five_thousand_connections_is_the_scrape_of_an_idle_one() {
 /// 17 times the time, as it no longer fits the caches; a walk for each takes 90.
 #[test]
 fn a_scrape_of_two_thousand_backends_walks_through_them_once() {
-    let figures = |count: u16| {
+    let figures = |count: u16, by: &str| {
         // Nobody is probed for a minute, and nobody is asked to answer.
         let mut lb = Lb::bare().process("workers: 1").pool(
             "probe: { type: tcp, interval: 60s, fast_interval: 60s, down_interval: 60s, timeout: 1s }",
@@ -203,7 +203,8 @@ fn a_scrape_of_two_thousand_backends_walks_through_them_once() {
                 SocketAddr::from(([127, 9, net, host], 9)),
             );
         }
-        let tandem = Tandem::launch(&lb.yaml(), None, None);
+        let admin = format!("admin: {{ bind: off, socket: \"@SOCKET\", histograms: {by} }}\n");
+        let tandem = Tandem::launch(&lb.tail(&admin).yaml(), None, None);
         tandem.wait_alive();
         let scrape = || {
             let start = Instant::now();
@@ -220,26 +221,26 @@ fn a_scrape_of_two_thousand_backends_walks_through_them_once() {
         };
         let time = shortest((0..21).map(|_| scrape().0));
         figure(
-            &format!("costs.scrape_of_{count}_backends"),
+            &format!("costs.scrape_of_{count}_backends.{by}"),
             format!("{} us, {lines} lines, {bytes} bytes", time.as_micros()),
         );
         (time, lines)
     };
-    let (few, few_lines) = figures(200);
-    let (many, many_lines) = figures(2000);
-    let each = (many_lines - few_lines) / 1800;
-    assert_eq!(
-        many_lines - few_lines,
-        each * 1800,
-        "each has as many lines"
-    );
-    assert!(each <= 25, "{each} lines for a backend");
-    let times = ratio(many, few);
-    figure("costs.scrape_2000_to_200", format!("{times:.1}"));
-    assert!(
-        times < 20.0,
-        "{times:.1} times the time for ten times as much"
-    );
+    // A histogram has 19 lines.
+    for (by, most) in [("pool", 19), ("backend", 19 + 2 * 19)] {
+        let (few, few_lines) = figures(200, by);
+        let (many, many_lines) = figures(2000, by);
+        assert_eq!(many_lines - few_lines, most * 1800, "lines of 1,800");
+        let times = ratio(many, few);
+        figure(
+            &format!("costs.scrape_2000_to_200.{by}"),
+            format!("{times:.1}"),
+        );
+        assert!(
+            times < 20.0,
+            "{times:.1} times the time for ten times as much"
+        );
+    }
 }
 
 /// A start waits for its first probes and for nothing else: not for an

@@ -19,6 +19,7 @@ mod integrity;
 mod kit;
 mod kit_itself;
 mod limits;
+mod metrics;
 mod mysql;
 mod mysql_accounts;
 mod names;

@@ -1,12 +1,13 @@
 //! What is measured of a pool and its backends.
 
 use super::durations;
+use crate::admin::Histograms;
 use crate::app::ports::LocalPorts;
 use crate::app::world::World;
 use crate::health::ProbeCells;
 use crate::kernel::Measured;
 use crate::metrics::{self, Sample};
-use crate::pool::{BackendState, BackendView, PoolView, Totals};
+use crate::pool::{BackendState, BackendView, PoolView, Totals, Waits};
 use crate::types::ConnectFailure;
 
 /// What the workers count of a pool.
@@ -20,35 +21,14 @@ pub(super) fn work(pool: &PoolView, out: &mut Vec<Sample>) {
         Sample::count(&metrics::POOL_EXHAUSTED, &[name], exhausted),
         Sample::count(&metrics::POOL_QUEUED, &[name], pool.live.queued().into()),
     ]);
-    let mut connects = Totals::default();
-    for it in cells.iter() {
-        it.connect_duration.add_to(&mut connects);
-    }
-    out.push(Sample::durations(
-        &metrics::BACKEND_CONNECT_DURATION,
-        &[name],
-        durations(&connects),
-    ));
 }
 
-pub(super) fn pool(world: &World, pool: &PoolView, out: &mut Vec<Sample>) {
+pub(super) fn pool(pool: &PoolView, out: &mut Vec<Sample>) {
     let name = pool.settings.name.as_str();
     out.extend([
         Sample::flag(&metrics::POOL_PANIC, &[name], pool.panic),
         Sample::count(&metrics::POOL_USABLE, &[name], pool.usable() as u64),
     ]);
-    let mut probed = Totals::default();
-    let probes = world.probes.load();
-    for view in &pool.backends {
-        if let Some(cells) = probes.get(&view.backend.id) {
-            cells.add_durations(&mut probed);
-        }
-    }
-    out.push(Sample::durations(
-        &metrics::PROBE_DURATION,
-        &[name],
-        durations(&probed),
-    ));
 }
 
 pub(super) fn state(world: &World, view: &BackendView, out: &mut Vec<Sample>) {
@@ -152,5 +132,47 @@ pub(super) fn connections(
         let made = backend.live.cells.sum(|it| it.connections.get()) + given.unwrap_or(0);
         let metric = &metrics::BACKEND_CONNECTIONS_TOTAL;
         out.push(Sample::count(metric, &labels, made));
+    }
+}
+
+/// How long connects and probes took, by backend or for the pool together.
+pub(super) fn times(world: &World, pool: &PoolView, has_workers: bool, out: &mut Vec<Sample>) {
+    let probes = world.probes.load();
+    let mut all = Times::default();
+    let is_each = world.loaded.load().config.admin.histograms == Histograms::Backend;
+    for view in &pool.backends {
+        let backend = &view.backend;
+        for cells in backend.live.cells.iter() {
+            cells.connect_duration.add_to(&mut all.connects);
+        }
+        if let Some(cells) = probes.get(&backend.id) {
+            cells.add_durations(&mut all.probes);
+        }
+        if is_each {
+            let labels = [backend.pool.as_str(), backend.name.as_str()];
+            std::mem::take(&mut all).sample(labels, has_workers, out);
+        }
+    }
+    if !is_each {
+        all.sample([pool.settings.name.as_str(), ""], has_workers, out);
+    }
+}
+
+#[derive(Default)]
+struct Times {
+    connects: Totals<Waits>,
+    probes: Totals<Waits>,
+}
+
+impl Times {
+    fn sample(&self, labels: [&str; 2], has_workers: bool, out: &mut Vec<Sample>) {
+        let probes = durations(&self.probes);
+        let metric = &metrics::PROBE_DURATION;
+        out.push(Sample::durations(metric, &labels, probes));
+        if has_workers {
+            let connects = durations(&self.connects);
+            let metric = &metrics::BACKEND_CONNECT_DURATION;
+            out.push(Sample::durations(metric, &labels, connects));
+        }
     }
 }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::admin::AdminSettings;
+use crate::admin::{AdminSettings, Histograms};
 use crate::config::fields::Fields;
 use crate::config::node::Node;
 use crate::config::reader::Reader;
-use crate::config::scalar::{Parsed, Wrong, ip, or_off, socket, wrong};
+use crate::config::scalar::{Parsed, Wrong, ip, or_off, socket, word, wrong};
 use crate::config::surroundings::Surroundings;
 use crate::types::{Secret, UnixFile};
 
@@ -16,7 +16,14 @@ const SHORTEST_TOKEN: usize = 16;
 
 pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
     let mut settings = AdminSettings::default();
-    let known = ["bind", "socket", "hosts", "token", "token_file"];
+    let known = [
+        "bind",
+        "socket",
+        "hosts",
+        "histograms",
+        "token",
+        "token_file",
+    ];
     let Some(admin) = reader.fields(node, "admin", &known) else {
         return settings;
     };
@@ -27,6 +34,8 @@ pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> AdminSettings {
     if let Some(hosts) = reader.list(&admin, "hosts", host) {
         settings.hosts = hosts.into_iter().map(|(_, host)| host).collect();
     }
+    let histograms = word(&Histograms::WORDS);
+    reader.set(&admin, "histograms", &mut settings.histograms, histograms);
     settings.token = token(&admin, reader);
     settings
 }
