@@ -65,6 +65,8 @@ metrics! {
         "Connections that the backend may have at the same time; absent where there is no limit.";
     BACKEND_CONNECTIONS_TOTAL Counter "backend_connections_total" ["pool", "backend"]
         "Connections made to the backend.";
+    BACKEND_FINISHED Counter "backend_connections_finished_total" ["pool", "backend", "reason"]
+        "Finished connections that were at the backend, or tried it last, by their reason.";
     BACKEND_RETRIES Counter "backend_retries_total" ["pool"]
         "Attempts on another backend after a failed one.";
     BACKEND_PORTS_MAX Gauge "backend_source_ports_max" ["pool", "backend"]

@@ -61,6 +61,8 @@ pub struct BackendCells {
     pub bytes_in: Cell,
     /// Bytes received from it.
     pub bytes_out: Cell,
+    /// Finished connections of clients that came to it last, by [`Reason`].
+    pub finished: [Cell; Reason::ALL.len()],
     /// Connections that could not be made, by [`ConnectFailure`].
     pub connect_errors: [Cell; ConnectFailure::ALL.len()],
 }

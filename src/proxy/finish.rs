@@ -25,6 +25,10 @@ impl Session {
         self.give_places_back(ctx);
         let duration = ctx.now.since(self.started);
         ctx.count_end(&self.door, reason);
+        if let Some(backend) = &self.backend {
+            let cells = backend.live.cells.of(ctx.worker);
+            cells.finished[reason as usize].add(1);
+        }
         let cells = self.door.live.cells.of(ctx.worker);
         cells.duration.observe(duration);
         if reason == Reason::Shutdown {

@@ -148,6 +148,13 @@ fn connects_and_probes_are_timed_for_each_backend() {
     for _ in 0..20 {
         assert_eq!(http::get(lb.address, "/").status, 200);
     }
+    let finished = || {
+        tandem.metric(
+            "tandem_backend_connections_finished_total",
+            &["pool=\"web\""],
+        )
+    };
+    wait_until("each end is known", SOON, || finished() > 19.5);
     let count = |name: &str, labels: &[&str]| tandem.metric(&format!("tandem_{name}"), labels);
     let connects = "backend_connect_duration_seconds_count";
     let each = ["a", "b"].map(|it| count(connects, &[&format!("backend=\"{it}\"")]));

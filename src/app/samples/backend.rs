@@ -8,7 +8,7 @@ use crate::health::ProbeCells;
 use crate::kernel::Measured;
 use crate::metrics::{self, Sample};
 use crate::pool::{BackendState, BackendView, PoolView, Totals, Waits};
-use crate::types::ConnectFailure;
+use crate::types::{ConnectFailure, Reason};
 
 /// What the workers count of a pool.
 pub(super) fn work(pool: &PoolView, out: &mut Vec<Sample>) {
@@ -80,6 +80,14 @@ pub(super) fn traffic(view: &BackendView, out: &mut Vec<Sample>) {
             cells.sum(|it| it.bytes_out.get()),
         ),
     ]);
+    for reason in Reason::ALL {
+        let count = cells.sum(|it| it.finished[reason as usize].get());
+        // Most reasons never occur at a backend.
+        if count > 0 {
+            let labels = [pool, name, reason.as_str()];
+            out.push(Sample::count(&metrics::BACKEND_FINISHED, &labels, count));
+        }
+    }
     for failure in ConnectFailure::ALL {
         let count = cells.sum(|it| it.connect_errors[failure as usize].get());
         let labels = [pool, name, failure.as_str()];
