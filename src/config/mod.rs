@@ -4,6 +4,7 @@ mod change;
 mod check;
 mod fields;
 mod given;
+mod indent;
 mod meant;
 mod node;
 mod print;

@@ -1,5 +1,6 @@
 //! What a person meant who wrote what YAML does not take. Pure.
 
+use super::indent;
 use super::node::Place;
 use super::scalar::Wrong;
 
@@ -29,6 +30,23 @@ pub(super) fn explain(text: &str, at: Place, message: &str) -> (Place, Wrong) {
     }
     if message.contains("unknown anchor") {
         return (at, unknown_alias(line, at.column));
+    }
+    // Some are found only at the line after.
+    if let Some(found) = indent::explain(text, at.line + 1) {
+        return found;
+    }
+    if message.contains("while parsing a flow ") {
+        let what = "a bracket before this place is not closed".to_owned();
+        return (at, wrong(what, "look for a { or [ without its } or ]"));
+    }
+    if message.contains("unclosed quote") {
+        let what = "a quote begins here and does not end".to_owned();
+        return (at, wrong(what, "end it where the value ends"));
+    }
+    if message.contains("mapping values are not allowed") {
+        let what = "a second key stands in this line".to_owned();
+        let hint = "write it into a line of its own, or quote a value that has \": \" in it";
+        return (at, wrong(what, hint));
     }
     // The place is said before the message.
     let end = message.rfind(" at line ").unwrap_or(message.len());

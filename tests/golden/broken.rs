@@ -87,7 +87,7 @@ fn a_misspelt_key_is_told_at_its_place_and_nothing_that_follows_from_it() {
                 panic!("{file}: {key}{last} is told as {found:#?}");
             };
             let before = text[..from].rsplit('\n').next().unwrap();
-            let place = (text[..from].matches('\n').count() + 1, before.len() + 1);
+            let place = (line_of(&text, from), before.len() + 1);
             assert_eq!((problem.line, problem.column), place, "{file} {problem:?}");
             assert_eq!(problem.what, format!("unknown key \"{key}{last}\""));
             let hint = format!("did you mean {key:?}?");
@@ -96,4 +96,96 @@ fn a_misspelt_key_is_told_at_its_place_and_nothing_that_follows_from_it() {
         }
     }
     assert!(count > 200, "{count} keys were misspelt");
+}
+
+/// Where the values of `text` begin and end that are whole within a line, each
+/// with the place of its key.
+fn values(text: &str) -> Vec<(usize, usize, usize)> {
+    let found = keys(text).into_iter().filter_map(|(key, colon)| {
+        let line = text[colon + 1..].lines().next()?;
+        let line = line.split(" #").next()?;
+        let rest = line.trim_start();
+        let from = colon + 1 + line.len() - rest.len();
+        let is_flow = text[..key].rsplit('\n').next()?.contains('{');
+        let (mut depth, mut is_quoted) = (0, false);
+        let end = rest.find(|c: char| {
+            is_quoted ^= c == '"';
+            if !is_quoted {
+                depth += i32::from("[{".contains(c)) - i32::from("]}".contains(c));
+            }
+            is_flow && !is_quoted && (depth < 0 || depth == 0 && c == ',')
+        });
+        let to = from + rest[..end.unwrap_or(rest.len())].trim_end().len();
+        // An anchor is needed elsewhere.
+        (from < to && !text[from..].starts_with('&')).then_some((key, from, to))
+    });
+    found.collect()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+#[test]
+fn a_value_of_a_wrong_kind_is_told_once_at_its_line_with_what_to_do() {
+    let mut count = 0;
+    for (file, text) in good_files() {
+        for (key, from, to) in values(&text) {
+            // What anchors share is told for each who uses it.
+            if text[key..].starts_with("x-") {
+                continue;
+            }
+            for wrong in ["[[x]]", ""] {
+                let broken = format!("{}{wrong}{}", &text[..from], &text[to..]);
+                let found = told(&broken);
+                let [problem] = &found[..] else {
+                    panic!("{file}: {broken}\nis told as {found:#?}");
+                };
+                assert_eq!(problem.line, line_of(&text, key), "{file}: {problem:?}");
+                assert!(problem.hint.is_some(), "{file}: {problem:?}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 400, "{count} values were broken");
+}
+
+#[test]
+fn a_line_that_is_indented_otherwise_means_the_same_or_is_told_with_those_above() {
+    let (mut same, mut refused) = (0, 0);
+    for (file, text) in good_files() {
+        let good = Config::parse(&text, "lb.yaml", &Machine).unwrap().to_json();
+        let lines: Vec<&str> = text.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            if line.trim().is_empty() || line.trim_start().starts_with('#') {
+                continue;
+            }
+            let deeper = format!(" {line}");
+            for other in [Some(deeper.as_str()), line.strip_prefix(' ')] {
+                let Some(other) = other else {
+                    continue;
+                };
+                let mut lines = lines.clone();
+                lines[i] = other;
+                let broken = lines.join("\n");
+                match Config::parse(&broken, "lb.yaml", &Machine) {
+                    Ok(config) => {
+                        assert_eq!(config.to_json(), good, "{file}:\n{broken}");
+                        same += 1;
+                    }
+                    Err(_) => {
+                        let found = told(&broken);
+                        let [problem] = &found[..] else {
+                            panic!("{file}:\n{broken}\nis told as {found:#?}");
+                        };
+                        let what = &problem.what;
+                        assert!(what.starts_with("the line is indented by "), "{problem:?}");
+                        assert!(problem.line > i && problem.hint.is_some(), "{problem:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(same > 50 && refused > 200, "{same} {refused}");
 }
