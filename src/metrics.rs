@@ -107,33 +107,33 @@ metrics! {
         "Client connections turned away at the door.";
     LOG_DROPPED Counter "log_dropped_total" []
         "Log lines lost because the log did not keep up or could not be written.";
-    DNS_HOLDS_NAME Gauge "dns_holds_name" []
+    DNS_HOLDS_NAME Gauge "dns_holds_name" ["pair"]
         "Whether this node holds the public name.";
-    DNS_OBSERVED_MATCH Gauge "dns_observed_match" ["server"]
+    DNS_OBSERVED_MATCH Gauge "dns_observed_match" ["pair", "server"]
         "Whether a name server names the holder; a resolver may lag by the TTL.";
-    DNS_QUERIES Counter "dns_queries_total" ["rcode"]
+    DNS_QUERIES Counter "dns_queries_total" ["pair", "rcode"]
         "Queries by response code, and those that got no answer, by reason.";
-    DNS_READS Counter "dns_reads_total" ["provider", "result"]
+    DNS_READS Counter "dns_reads_total" ["pair", "provider", "result"]
         "Reads of the register by their result.";
-    DNS_UPDATE_DURATION Histogram "dns_update_duration_seconds" ["provider"]
+    DNS_UPDATE_DURATION Histogram "dns_update_duration_seconds" ["pair", "provider"]
         "How long writes to the register took.";
-    DNS_UPDATES Counter "dns_updates_total" ["provider", "result"]
+    DNS_UPDATES Counter "dns_updates_total" ["pair", "provider", "result"]
         "Writes to the register by their result.";
-    PAIR_CONFIG_DRIFT Gauge "pair_config_drift" []
+    PAIR_CONFIG_DRIFT Gauge "pair_config_drift" ["pair"]
         "Whether a twin has another configuration.";
-    PAIR_DROPPED Counter "pair_datagrams_dropped_total" ["reason"]
+    PAIR_DROPPED Counter "pair_datagrams_dropped_total" ["pair", "reason"]
         "Datagrams at the heartbeat port that were no signs of life of a twin.";
-    PAIR_HEARTBEATS Counter "pair_heartbeats_total" ["direction"]
+    PAIR_HEARTBEATS Counter "pair_heartbeats_total" ["pair", "direction"]
         "Heartbeats sent and received.";
-    PAIR_ROLE Gauge "pair_role" ["role"]
+    PAIR_ROLE Gauge "pair_role" ["pair", "role"]
         "1 for the role that this node has, 0 for the others.";
-    PAIR_RTT Gauge "pair_heartbeat_rtt_seconds" ["node"]
+    PAIR_RTT Gauge "pair_heartbeat_rtt_seconds" ["pair", "node"]
         "How long the last heartbeat and its echo took.";
-    PAIR_TERM Gauge "pair_term" []
+    PAIR_TERM Gauge "pair_term" ["pair"]
         "The newest term that is known; grows with each claim of the name.";
-    PAIR_TRANSITIONS Counter "pair_transitions_total" ["to", "reason"]
+    PAIR_TRANSITIONS Counter "pair_transitions_total" ["pair", "to", "reason"]
         "Changes of role.";
-    PAIR_TWIN_UP Gauge "pair_twin_up" ["node"]
+    PAIR_TWIN_UP Gauge "pair_twin_up" ["pair", "node"]
         "Whether the heartbeats of a twin come.";
     POOL_EXHAUSTED Counter "pool_exhausted_total" ["pool"]
         "Connections that found no backend to serve them.";
@@ -155,7 +155,7 @@ metrics! {
         "Probes that found nothing out for a reason of this machine's own.";
     PROXY_HEADER_ERRORS Counter "proxy_header_errors_total" ["listener", "why"]
         "PROXY headers that were not accepted, by what was wrong with them.";
-    STALE_RESOLVER Counter "stale_resolver_connections_total" []
+    STALE_RESOLVER Counter "stale_resolver_connections_total" ["pair"]
         "Connections that came here after the name had moved away and its time to live was over.";
     START_TIME Gauge "start_time_seconds" []
         "When the process started, in seconds since 1970.";

@@ -198,6 +198,11 @@ impl Twin {
         self.driver.old_heartbeats()
     }
 
+    /// The name that the pair is about.
+    pub(super) fn public_name(&self) -> String {
+        self.settings.name.as_str().to_owned()
+    }
+
     pub(super) fn link(&self) -> &Link {
         &self.link
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use socket2::{Domain, Socket, Type};
 
 use crate::kit::tandem::Lb;
-use crate::kit::{Backend, SOON, figure, http, output, said, wait_until, work_dir};
+use crate::kit::{Backend, SOON, figure, http, output, said, wait_until};
 
 fn stand() -> (Vec<Backend>, Lb) {
     let backends = Backend::several(2);
@@ -43,41 +43,13 @@ fn promtool_finds_nothing_wrong() {
     assert_eq!(said(&done), "", "not even a hint");
 }
 
-/// The rules that deploy/ ships: at more than 80 % of the ports the alert
-/// fires after a minute, and not at 80 %.
+/// The rules that deploy/ ships, each against a series that should raise it and
+/// one that should not: `alerts.yml`.
 #[test]
-fn the_alert_comes_before_local_ports_run_out() {
-    let dir = work_dir();
-    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/tandem.rules.yml");
-    let series = |what: &str, backend: &str, value: u32| {
-        let labels = format!("instance=\"lb1\",pool=\"web\",backend=\"{backend}\"");
-        let name = format!("tandem_backend_source_ports_{what}");
-        format!("      - {{ series: '{name}{{{labels}}}', values: '{value}x10' }}\n")
-    };
-    let input: String = [("full", 85), ("fine", 80)]
-        .iter()
-        .map(|(name, used)| series("used", name, *used) + &series("max", name, 100))
-        .collect();
-    let alert = "      - exp_labels: { severity: warning, instance: lb1, pool: web, backend: full }\n        \
-                 exp_annotations: { summary: \"lb1 uses more than 80 % of the local ports for web/full: \
-                 give the pool another source address, or widen net.ipv4.ip_local_port_range\" }\n";
-    let case = |time: &str, alerts: &str| {
-        let head = format!("    - eval_time: {time}\n      alertname: TandemPortsRunOut\n");
-        let body = alerts
-            .replace("      - exp", "        - exp")
-            .replace("        exp", "          exp");
-        head + "      exp_alerts:" + if body.is_empty() { " []\n" } else { "\n" } + &body
-    };
-    let text = format!(
-        "rule_files: [ \"{rules}\" ]\nevaluation_interval: 15s\ntests:\n  - interval: 1m\n    \
-         input_series:\n{input}    alert_rule_test:\n{}{}",
-        case("30s", ""),
-        case("2m", alert)
-    );
-    let file = dir.path().join("alerts.yml");
-    std::fs::write(&file, text).unwrap();
+fn the_alerts_come_when_they_should_and_only_then() {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/alerts.yml");
     let mut promtool = Command::new("promtool");
-    promtool.args(["test", "rules"]).arg(&file);
+    promtool.args(["test", "rules", cases]);
     let done = output(&mut promtool, "prometheus");
     assert!(done.status.success(), "{}", said(&done));
 }

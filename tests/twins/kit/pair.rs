@@ -203,7 +203,11 @@ impl Pair {
 
     /// The value of a series in a node's metrics, labels and all.
     pub fn metric(&self, node: usize, series: &str) -> f64 {
+        // All are of one pair.
         let text = self.asker(node).ask("GET", "/metrics");
+        let pair = format!("pair=\"{NAME}\"");
+        let text = text.replace(&format!("{{{pair}}}"), "");
+        let text = text.replace(&format!("{pair},"), "");
         let mut lines = text.lines();
         let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |it| it.parse().unwrap())
