@@ -25,6 +25,7 @@ mod mysql_accounts;
 mod names;
 mod proxy_protocol;
 mod reloads;
+mod sandbox;
 mod secrets;
 mod stopping;
 mod streams;

@@ -10,6 +10,7 @@ pub(crate) mod nginx;
 pub(crate) mod pattern;
 pub(crate) mod ports;
 pub(crate) mod proc;
+pub(crate) mod systemd;
 pub(crate) mod tandem;
 
 use std::fmt::Display;
