@@ -457,8 +457,8 @@ fn unix_hint(kind: io::ErrorKind) -> &'static str {
         (io::ErrorKind::NotFound, " (its directory must exist)"),
         (
             io::ErrorKind::PermissionDenied,
-            " (the process must be able to write to its directory, and needs CAP_CHOWN to give it \
-             to another user or to a group that it is not in)",
+            " (the process must be able to write to its directory; to give it to a group it must be \
+             in that, `SupplementaryGroups=` of its unit, and to another user it needs CAP_CHOWN)",
         ),
     ];
     let found = hints.into_iter().find(|(it, _)| *it == kind);

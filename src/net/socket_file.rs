@@ -56,19 +56,39 @@ impl SocketFile {
     /// Lets those connect whom `access` names. Whom it does not name is who
     /// made the file.
     pub fn give(&self, access: UnixAccess) -> io::Result<()> {
-        let user = access.user.unwrap_or(self.user);
-        let group = access.group.unwrap_or(self.group);
-        let mode = Mode::from_raw_mode(access.mode.into());
+        let owner = (
+            access.user.unwrap_or(self.user),
+            access.group.unwrap_or(self.group),
+        );
         // By the handle: a path may lead to somebody else's file by now.
         let now = rustix::fs::fstat(&self.handle)?;
-        if (now.st_uid, now.st_gid) != (user, group) {
-            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-            let flags = AtFlags::EMPTY_PATH;
-            rustix::fs::chownat(&self.handle, "", Some(user), Some(group), flags)
-                .map_err(|error| denied("its owner", error.into()))?;
+        let mut has = (now.st_uid, now.st_gid);
+        // The mode first, for only the owner may set it: whoever may give a file
+        // away (CAP_CHOWN) need not be able to change what was given.
+        if now.st_mode & 0o7777 != u32::from(access.mode) {
+            if has.0 != self.user && self.set_mode(access.mode).is_err() {
+                has.0 = self.user;
+                self.set_owner(has)?;
+            }
+            self.set_mode(access.mode)?;
         }
+        if has != owner {
+            self.set_owner(owner)?;
+        }
+        Ok(())
+    }
+
+    fn set_owner(&self, (user, group): (u32, u32)) -> io::Result<()> {
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        let flags = AtFlags::EMPTY_PATH;
+        rustix::fs::chownat(&self.handle, "", Some(user), Some(group), flags)
+            .map_err(|error| denied("its owner", error.into()))
+    }
+
+    fn set_mode(&self, mode: u16) -> io::Result<()> {
         // chmod(2) takes no handle of this kind; its path in /proc is taken.
         let path = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        let mode = Mode::from_raw_mode(mode.into());
         rustix::fs::chmod(path, mode).map_err(|error| denied("its mode", error.into()))
     }
 }

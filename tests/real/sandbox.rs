@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 use crate::kit::pattern::sum_of;
@@ -191,4 +192,54 @@ fn starts_with(systemd: &Systemd, lines: &str) -> bool {
         systemd.order(&["stop", "tandem"]);
     }
     is_started
+}
+
+#[test]
+fn unix_owner_gives_the_socket_to_whom_the_unit_lets_it() {
+    let backend = Backend::start("a");
+    let lb = |owner: &str, mode: u32| {
+        format!(
+            "admin: {{ bind: off }}\nlisteners:\n  web: {{ bind: \"unix:{SOCKET}\", unix_owner: \
+             \"{owner}\", unix_mode: {mode}, pool: web }}\npools:\n  web: {{ backends: [\"{}\"] \
+             }}\n",
+            backend.address
+        )
+    };
+    let systemd = installed(&lb(":web", 660), &[]);
+    // Its own group alone is its to give.
+    assert!(!starts_with(&systemd, ""));
+    let log = systemd.log();
+    let why = "cannot set its owner: Operation not permitted";
+    assert!(log.contains(why), "it says why: {log}");
+    assert!(
+        log.contains("SupplementaryGroups="),
+        "and what to do: {log}"
+    );
+    assert!(!systemd.path(SOCKET).exists());
+    // Any user and group are with CAP_CHOWN, at a start and in a reload.
+    let chown = "AmbientCapabilities=CAP_CHOWN\nCapabilityBoundingSet=CAP_CHOWN";
+    systemd.write("/etc/tandem/lb.yaml", &lb("64002:64003", 660));
+    systemd.write(
+        "/etc/systemd/system/tandem.service.d/zz-more.conf",
+        &format!("[Service]\n{chown}\n"),
+    );
+    systemd.order(&["daemon-reload"]);
+    systemd.order(&["start", "tandem"]);
+    let access = || {
+        let file = fs::metadata(systemd.path(SOCKET)).unwrap();
+        (file.uid(), file.gid(), file.mode() & 0o7777)
+    };
+    assert_eq!(access(), (64_002, 64_003, 0o660));
+    assert!(is_let_in(&systemd, 64_001), "the user");
+    for (owner, mode, expected) in [
+        ("64002:64003", 600, (64_002, 64_003, 0o600)),
+        ("64004:64001", 660, (64_004, 64_001, 0o660)),
+    ] {
+        systemd.write("/etc/tandem/lb.yaml", &lb(owner, mode));
+        systemd.order(&["reload", "tandem"]);
+        assert_eq!(access(), expected, "{}", systemd.log());
+    }
+    assert!(is_let_in(&systemd, 64_001), "the group");
+    systemd.order(&["stop", "tandem"]);
+    assert!(!systemd.path(SOCKET).exists(), "it goes, whoever has it");
 }
