@@ -89,6 +89,8 @@ metrics! {
         "Whether the last reload put its file in force.";
     CONFIG_RELOAD_TIME Gauge "config_last_reload_success_timestamp_seconds" []
         "When the configuration in force was read, in seconds since 1970.";
+    CONFIG_WAITS Gauge "config_waits_for_restart" []
+        "Settings that reloads have changed and that take effect at the next start.";
     CONNECTION_DURATION Histogram "connection_duration_seconds" ["listener"]
         "How long finished connections lived.";
     CONNECTIONS_FINISHED Counter "connections_finished_total" ["listener", "pool", "reason"]

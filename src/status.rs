@@ -46,6 +46,9 @@ pub struct ConfigStatus {
     pub loaded: u64,
     /// What was wrong with the file when it was last read, if anything.
     pub last_error: Option<String>,
+    /// What reloads have changed that takes effect at the next start.
+    #[serde(default)]
+    pub waits_for_restart: Vec<String>,
 }
 
 /// Where the admin interface is.
@@ -110,6 +113,9 @@ pub struct BackendStatus {
     pub state: String,
     /// For how many seconds it has been in that state.
     pub state_seconds: u64,
+    /// Why it gets no new connections although it is alive: `weight 0`.
+    #[serde(default)]
+    pub out: Option<String>,
     /// The configured weight.
     pub weight: u32,
     /// The weight now: 0 if it gets no new connections.

@@ -105,6 +105,7 @@ fn the_status_keeps_its_fields() {
         address: "10.0.0.1:80".to_owned(),
         state: "up".to_owned(),
         state_seconds: 5,
+        out: None,
         weight: 100,
         effective_weight: 55.5,
         tier: 0,
@@ -131,6 +132,7 @@ fn the_status_keeps_its_fields() {
             hash: "0011223344556677".to_owned(),
             loaded: 5,
             last_error: None,
+            waits_for_restart: vec!["process.workers: 2 -> 4".to_owned()],
         },
         admin: AdminStatus {
             bind: Some(([127, 0, 0, 1], 9127).into()),

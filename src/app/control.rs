@@ -394,7 +394,7 @@ impl Control {
         }
         let budget = limits::budget(&config, self.world.workers.count(), &self.world.sink);
         self.world.workers.set_budget(budget);
-        let loaded = Loaded::new(config, old.source.clone());
+        let loaded = old.followed_by(config);
         self.world.loaded.store(Arc::new(loaded));
         Ok(())
     }

@@ -29,6 +29,11 @@ pub(super) fn status(world: &World) -> Status {
             hash: loaded.hash.clone(),
             loaded: loaded.at.as_secs(),
             last_error: world.reload_error(),
+            waits_for_restart: loaded
+                .waiting
+                .iter()
+                .map(|it| world.sink.clean(it))
+                .collect(),
         },
         admin: AdminStatus {
             bind: world.admin_bind.get().copied(),
@@ -100,6 +105,7 @@ fn backend_status(world: &World, pool: &PoolView, view: &BackendView) -> Backend
         address: backend.whereabouts(&pool.settings),
         state: view.state.as_str().to_owned(),
         state_seconds: now.since(view.since).as_secs(),
+        out: (view.weight == 0).then(|| "weight 0".to_owned()),
         weight: view.weight,
         effective_weight: f64::from(view.effective) / 1000.0,
         tier: view.tier,

@@ -22,6 +22,7 @@ pub(super) fn samples(world: &World) -> Vec<Sample> {
             &[],
             world.reload_error().is_none(),
         ),
+        Sample::count(&metrics::CONFIG_WAITS, &[], loaded.waiting.len() as u64),
         Sample::number(&metrics::CONFIG_RELOAD_TIME, &[], loaded.at.as_secs_f64()),
         Sample::count(
             &metrics::CONNECTIONS_MAX,

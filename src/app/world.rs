@@ -14,7 +14,7 @@ use super::kernel::KernelPlane;
 use super::stage::Stage;
 use super::twin::Twin;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, changes};
 use crate::event::Sink;
 use crate::health::ProbeCells;
 use crate::pool::{BackendId, Snapshot};
@@ -61,7 +61,11 @@ impl Source {
 /// A configuration in force.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
+    /// The one that the process started with.
+    at_start: Arc<Config>,
+    /// What of it waits for the next start, for people.
+    pub(super) waiting: Vec<String>,
     pub(super) source: Source,
     pub(super) hash: String,
     /// Another hash, over what all nodes of a pair must have in common.
@@ -71,7 +75,22 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// The first one.
     pub(super) fn new(config: Config, source: Source) -> Self {
+        let config = Arc::new(config);
+        Self::since(Arc::clone(&config), config, source)
+    }
+
+    /// The next one, that a reload puts in force as far as it can.
+    pub(super) fn followed_by(&self, config: Config) -> Self {
+        let at_start = Arc::clone(&self.at_start);
+        Self::since(at_start, Arc::new(config), self.source.clone())
+    }
+
+    fn since(at_start: Arc<Config>, config: Arc<Config>, source: Source) -> Self {
+        let changes = changes(&at_start, &config).into_iter();
+        let waiting = changes.filter(|it| it.needs_restart);
+        let waiting = waiting.map(|it| it.difference().to_string()).collect();
         let hash = format!("{:016x}", hash_of(&config.to_json()));
         // The same `${NAME}` may be another value on another node.
         let mut json = config.to_compare();
@@ -91,6 +110,8 @@ impl Loaded {
             hash,
             shared_hash: hash_of(&json),
             config,
+            at_start,
+            waiting,
             source,
             at: clock::wall(),
         }

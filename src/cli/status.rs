@@ -106,6 +106,9 @@ fn render(status: &Status, rates: &Rates) -> String {
         let first = error.lines().next().unwrap_or_default();
         let _infallible = writeln!(text, "the last reload was refused: {first}");
     }
+    for change in &status.config.waits_for_restart {
+        let _infallible = writeln!(text, "waits for a restart: {change}");
+    }
     if let Some(pair) = &status.pair {
         text.push_str(&super::pair::render(pair));
     }
@@ -179,9 +182,19 @@ fn row(pool: &PoolStatus, backend: &BackendStatus, rates: &Rates) -> [String; 7]
         backend.connections.to_string(),
         rate,
         format!("{}", backend.effective_weight),
-        format!("{} {}", backend.state, age(backend.state_seconds)),
+        state(backend),
         probe,
     ]
+}
+
+/// What it is, and why it gets no new connections although it is up.
+fn state(backend: &BackendStatus) -> String {
+    let since = age(backend.state_seconds);
+    match (&backend.out, backend.state.as_str()) {
+        (Some(why), "up") => format!("out: {why}"),
+        (Some(why), state) => format!("{state} {since}, {why}"),
+        (None, state) => format!("{state} {since}"),
+    }
 }
 
 /// A duration for people: its two largest units.

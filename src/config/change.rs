@@ -21,14 +21,32 @@ pub struct Change {
     pub needs_restart: bool,
 }
 
+/// A [`Change`] without a word of when it takes effect.
+#[derive(Debug)]
+pub struct Difference<'c>(&'c Change);
+
+impl Change {
+    /// What has changed, and no more.
+    pub const fn difference(&self) -> Difference<'_> {
+        Difference(self)
+    }
+}
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { path, from, to, .. } = self.0;
+        match (from, to) {
+            (None, Some(to)) => write!(f, "{path}: added ({to})"),
+            (Some(_), None) => write!(f, "{path}: removed"),
+            (Some(from), Some(to)) => write!(f, "{path}: {from} -> {to}"),
+            (None, None) => write!(f, "{path}: changed"),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.from, &self.to) {
-            (None, Some(to)) => write!(f, "{}: added ({to})", self.path)?,
-            (Some(_), None) => write!(f, "{}: removed", self.path)?,
-            (Some(from), Some(to)) => write!(f, "{}: {from} -> {to}", self.path)?,
-            (None, None) => write!(f, "{}: changed", self.path)?,
-        }
+        self.difference().fmt(f)?;
         if self.needs_restart {
             f.write_str(" (takes effect at the next start)")?;
         }

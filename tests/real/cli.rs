@@ -291,3 +291,51 @@ fn a_broken_file_still_says_which_tandem_is_meant() {
         assert!(said(&done).contains("lb.yaml:"), "{}", said(&done));
     }
 }
+
+/// A backend that was taken out looked like any other but for a 0 among the
+/// numbers, and nobody knew whether it could be stopped.
+#[test]
+fn who_is_taken_out_by_its_weight_is_told_with_what_it_still_has() {
+    let backends = Backend::several(2);
+    let lb = Lb::bare()
+        .backend("a", backends[0].address)
+        .pool("slow_start: off");
+    let tandem = lb.start();
+    tandem.wait_state("a", "up");
+    let mut held = TcpStream::connect(lb.address).unwrap();
+    held.write_all(b"HOLD\n").unwrap();
+    wait_until("it is served", SOON, || {
+        tandem.backend("web", "a")["connections"] == 1
+    });
+    let out = format!("{{ address: \"{}\", weight: 0 }}", backends[0].address);
+    let lb = lb.without("a").backend_as("a", &out);
+    tandem.reload(&lb.backend("b", backends[1].address).yaml());
+    let told = said(&tandem.command(&["status"]));
+    let line = told.lines().find(|it| it.trim_start().starts_with("a "));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[2], "1", "{told}");
+    assert!(line.unwrap().contains("out: weight 0"), "{told}");
+    assert_eq!(tandem.backend("web", "a")["out"], "weight 0");
+    drop(held);
+}
+
+/// Once the line of the reload had scrolled away nothing told that the process
+/// was not as its file.
+#[test]
+fn what_waits_for_a_restart_is_told_until_it_comes() {
+    let backend = Backend::start("a");
+    let lb = Lb::bare().backend("a", backend.address);
+    let tandem = lb.clone().process("workers: 1").start();
+    let told = || said(&tandem.command(&["status"]));
+    let waiting = || tandem.metric("tandem_config_waits_for_restart", &[]);
+    assert!(!told().contains("restart") && waiting() < 0.5, "{}", told());
+    tandem.reload(&lb.clone().process("workers: 2").yaml());
+    // Another reload, of something else.
+    let other = lb.clone().process("workers: 2").pool("policy: first");
+    tandem.reload(&other.yaml());
+    let line = "waits for a restart: process.workers: 1 -> 2";
+    assert!(told().contains(line), "{}", told());
+    assert!((waiting() - 1.0).abs() < 0.5);
+    tandem.reload(&lb.clone().process("workers: 1").yaml());
+    assert!(!told().contains("restart"), "{}", told());
+}
