@@ -3,12 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -276,24 +278,89 @@ fn a_disk_that_takes_nothing_does_not_keep_it() {
     assert_eq!(tandem.stop(ENDS).code(), Some(0), "{}", tandem.log());
 }
 
+/// A name server that gives every name the address `given`, and counts how
+/// often it has given which last octet.
+fn name_server(given: &Arc<AtomicU8>) -> (IpAddr, Arc<[AtomicU32; 256]>) {
+    let socket = UdpSocket::bind("127.0.0.94:53").expect("a port that takes root");
+    let at = socket.local_addr().unwrap().ip();
+    let counts = Arc::new([const { AtomicU32::new(0) }; 256]);
+    let (given, counted) = (Arc::clone(given), Arc::clone(&counts));
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut query) {
+            // A header, a name of labels, a type, a class; no more is read.
+            let mut end = 12;
+            while query[end] != 0 && end < length {
+                end += usize::from(query[end]) + 1;
+            }
+            let octet = given.load(Ordering::SeqCst);
+            let has_address = query[end + 1..end + 3] == [0, 1];
+            let mut answer = query[..end + 5].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, has_address.into(), 0, 0, 0, 0]);
+            if has_address {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, octet]);
+            }
+            let _gone = socket.send_to(&answer, asker);
+            counted[usize::from(octet)].fetch_add(has_address.into(), Ordering::SeqCst);
+        }
+    });
+    (at, counts)
+}
+
+/// Names are looked up every 10 s, during a stop too.
+#[test]
+fn a_name_that_moves_while_it_stops_opens_nothing_and_it_ends() {
+    let port = ports::free().port();
+    let server = |name, octet| {
+        let address = SocketAddr::from(([127, 0, 0, octet], port));
+        let mut backend = Backend::elsewhere(name, address);
+        backend.revive();
+        backend
+    };
+    let _servers = [server("before", 95), server("after", 96)];
+    let given = Arc::new(AtomicU8::new(95));
+    let (resolver, counts) = name_server(&given);
+    let lookups = |octet: usize| counts[octet].load(Ordering::SeqCst);
+    let lb = Lb::bare().pool("probe: tcp").process("shutdown_grace: 1h");
+    let lb = lb.backend_as("a", &format!("\"db.example.test:{port}\""));
+    let mut tandem = asking(&lb, resolver);
+    tandem.wait_alive();
+    tandem.wait_state("a", "up");
+    let mut session = session(lb.address);
+    begin_stop(&tandem, lb.address);
+    given.store(96, Ordering::SeqCst);
+    // The second lookup begins when the first has been taken note of.
+    wait_until("the name is looked up twice", 2 * SOON, || lookups(96) >= 2);
+    assert!(refuses(lb.address), "nobody listens: {}", tandem.log());
+    assert_eq!(tandem.events("listening").len(), 1, "{}", tandem.log());
+    assert!(works(&mut session), "who is served is served on");
+    assert!(tandem.proc.is_running());
+    drop(session);
+    let ended = tandem.proc.wait(ENDS);
+    assert_eq!(ended.and_then(|it| it.code()), Some(0), "{}", tandem.log());
+    let conns = tandem.events("conn");
+    let at = format!("127.0.0.95:{port}");
+    assert!(conns.iter().all(|it| it["backend_addr"] == at), "{conns:?}");
+}
+
+/// A tandem whose machine asks this name server, and is patient with it.
 /// Another resolv.conf takes a mount namespace, and that takes root.
+fn asking(lb: &Lb, resolver: IpAddr) -> Tandem {
+    let text = format!("nameserver {resolver}\noptions timeout:30 attempts:5\n");
+    let script = "f=$(mktemp) && echo \"$0\" >$f && mount --bind $f /etc/resolv.conf && rm $f && \
+                  exec \"$@\"";
+    let prefix = ["unshare", "-m", "sh", "-c", script, &text];
+    Tandem::launch_as(&lb.yaml(), &prefix, |_| {})
+}
+
 #[test]
 fn a_resolver_that_never_answers_does_not_keep_it() {
     let (_backends, lb) = stand("1s");
     let silent = UdpSocket::bind("127.0.0.53:53").or_else(|_| UdpSocket::bind("127.0.77.1:53"));
     let silent = silent.expect("port 53 of a loopback address (needs root)");
     let resolver = silent.local_addr().unwrap().ip();
-    let dir = crate::kit::work_dir();
-    let file = dir.path().join("resolv.conf");
-    let text = format!("nameserver {resolver}\noptions timeout:30 attempts:5\n");
-    fs::write(&file, text).unwrap();
     let lb = lb.backend_as("b", "nowhere.example.test:80");
-    let script = format!(
-        "mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"",
-        file.display()
-    );
-    let prefix = ["unshare", "-m", "sh", "-c", &script];
-    let mut tandem = Tandem::launch_as(&lb.yaml(), &prefix, |_| {});
+    let mut tandem = asking(&lb, resolver);
     silent.set_read_timeout(Some(SOON)).unwrap();
     silent.recv(&mut [0; 512]).expect("it asks");
     tandem.wait_alive();
