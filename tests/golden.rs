@@ -75,6 +75,7 @@ fn help_says_what_there_is() {
         "status",
         "reload",
         "pair",
+        "events",
         "dns",
         "demo",
         "version",

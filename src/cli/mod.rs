@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -97,7 +98,7 @@ enum Command {
     },
     /// Serve without a file: one listener, one pool
     Quick(QuickArgs),
-    /// Probe one address once, as a running tandem would
+    /// Probe a backend or an address once, as a running tandem would
     Probe(ProbeArgs),
     /// Show what a running tandem does
     Status(StatusArgs),
@@ -164,16 +165,29 @@ struct QuickArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(group(clap::ArgGroup::new("kind").required(true).args(["http", "https", "mysql", "tcp"])))]
+#[command(group(clap::ArgGroup::new("kind").args(["http", "https", "mysql", "tcp"])))]
+#[command(group(clap::ArgGroup::new("request").args(["http", "https"]).multiple(true)))]
 struct ProbeArgs {
-    /// What to probe, like 10.0.0.11:8080
-    address: String,
+    /// A backend of lb.yaml (POOL/BACKEND, POOL for all, or its address), which
+    /// is probed as its pool says; or any address with one of --tcp, --http,
+    /// --https, --mysql
+    what: String,
     /// Ask for this path
     #[arg(long, value_name = "PATH")]
     http: Option<String>,
-    /// Ask for this path over TLS, whatever the certificate
+    /// Ask for this path over TLS; the certificate must be right
     #[arg(long, value_name = "PATH")]
     https: Option<String>,
+    /// Ask for it at this host, whose name must be in the certificate [default:
+    /// that of the address]
+    #[arg(long, value_name = "HOST", requires = "request")]
+    host: Option<String>,
+    /// Trust the certificates in this file, not the system's authorities
+    #[arg(long, value_name = "FILE", requires = "https")]
+    ca_file: Option<PathBuf>,
+    /// Take any certificate
+    #[arg(long, requires = "https", conflicts_with = "ca_file")]
+    insecure: bool,
     /// Shake hands as a MySQL client
     #[arg(long)]
     mysql: bool,
@@ -186,9 +200,16 @@ struct ProbeArgs {
     /// Where its password is
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
-    /// Give up after this many milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 2000)]
-    timeout_ms: u64,
+    /// Give up after this many milliseconds [default: what the pool says, else
+    /// 800]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    timeout_ms: Option<u64>,
+}
+
+impl ProbeArgs {
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms.map(Duration::from_millis)
+    }
 }
 
 /// Which running tandem.
@@ -317,7 +338,7 @@ pub fn main() -> ExitCode {
         Command::Init { kind } => init::init(kind),
         Command::Pair(args) => pair::pair(&args, &cli.file),
         Command::Man => man(),
-        Command::Probe(args) => probe::probe(&args),
+        Command::Probe(args) => probe::probe(&args, &cli.file),
         Command::Quick(args) => quick::quick(&args),
         Command::Reload(args) => reload::reload(&args, &cli.file),
         Command::Run => run::run(&cli.file),

@@ -163,6 +163,57 @@ fn the_probe_command_answers_by_its_exit_code() {
 }
 
 #[test]
+fn the_probe_command_probes_a_backend_of_the_file_as_its_pool_says() {
+    let server = Backend::start("a");
+    let port = server.address.port();
+    let dir = work_dir();
+    let path = dir.path().join("lb.yaml");
+    let text = format!(
+        "listeners: {{ web: {{ bind: \"{}\", pool: web }} }}\npools:\n  web:\n    backends: {{ a: \
+         \"{}\", name: \"localhost:{port}\" }}\n    probe: {{ type: http, path: /healthz }}\n  \
+         odd:\n    backends: {{ a: \"{}\" }}\n    probe: {{ type: http, path: /healthz, expect: \
+         404 }}\n",
+        ports::free(),
+        server.address,
+        server.address
+    );
+    fs::write(&path, text).unwrap();
+    let (file, address) = (path.display().to_string(), server.address.to_string());
+    // A name is tried at each of its addresses; the server has only one.
+    for (what, code, told) in [
+        ("web/a", 0, &["web/a 127", ": pass in "][..]),
+        ("web", 0, &["web/a 127", "web/name localhost"]),
+        ("odd/a", 1, &["odd/a 127", ": fail: ", "200"]),
+        (&address, 1, &["web/a 127", "odd/a 127"]),
+        ("web/b", 2, &["has no pool", "--tcp"]),
+        ("127.0.0.1:1", 2, &["no address of a backend", "--tcp"]),
+    ] {
+        let done = run(&["probe", what, "-c", &file, "--timeout-ms", "10000"]);
+        assert_eq!(done.status.code(), Some(code), "{what}: {}", said(&done));
+        for part in told {
+            assert!(said(&done).contains(part), "{what}: {}", said(&done));
+        }
+    }
+    let none = run(&["probe", &address, "-c", "/nonexistent/lb.yaml"]);
+    assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+    assert!(said(&none).contains("--tcp"), "{}", said(&none));
+    // Without a word it waits as long as its pool does.
+    server.freeze();
+    for (timeout, words) in [("70ms", "within 70ms"), ("90ms", "within 90ms")] {
+        let text = fs::read_to_string(&path).unwrap();
+        let slow = text.replace(
+            "path: /healthz }",
+            &format!("path: /healthz, timeout: {timeout} }}"),
+        );
+        let other = dir.path().join("other.yaml");
+        fs::write(&other, slow).unwrap();
+        let done = run(&["probe", "web/a", "-c", &other.display().to_string()]);
+        assert_eq!(done.status.code(), Some(1), "{}", said(&done));
+        assert!(said(&done).contains(words), "{}", said(&done));
+    }
+}
+
+#[test]
 fn small_commands_say_something() {
     let version = run(&["version"]);
     assert!(said(&version).starts_with("tandem "), "{}", said(&version));

@@ -121,17 +121,58 @@ fn https_probes_of_a_real_nginx_pass_or_say_what_is_wrong_with_the_certificate()
             assert_eq!(found["detail"], **words, "{name}: {found}");
         }
     }
-    // And so does `check --online`.
+    // And so do `check --online` and `probe`.
     let file = tandem.config().display().to_string();
     let online = said(&run(&["check", "--online", "-c", &file]));
     for (name, .., expected) in &cases {
-        let line = online
-            .lines()
-            .find(|it| it.starts_with(&format!("{name}/it ")));
+        let backend = format!("{name}/it");
+        let line = online.lines().find(|it| it.starts_with(&backend));
         let line = line.unwrap_or_else(|| panic!("{name}: {online}"));
-        match expected {
-            Ok(()) => assert!(line.contains(": pass in "), "{line}"),
-            Err(words) => assert!(line.ends_with(&format!(": fail: {words}")), "{line}"),
+        let probed = run(&["probe", &backend, "-c", &file]);
+        for line in [line, said(&probed).trim_end()] {
+            match expected {
+                Ok(()) => assert!(line.contains(": pass in "), "{line}"),
+                Err(words) => assert!(line.ends_with(&format!(": fail: {words}")), "{line}"),
+            }
         }
+        let code = i32::from(expected.is_err());
+        assert_eq!(probed.status.code(), Some(code), "{name}");
     }
+}
+
+#[test]
+fn the_probe_command_takes_no_certificate_that_a_pool_would_not_take() {
+    let own = https("own");
+    let (address, ca) = (own.address.to_string(), certificate("own.pem"));
+    let probe = [
+        "probe",
+        &address,
+        "--https",
+        "/healthz",
+        "--timeout-ms",
+        "10000",
+    ];
+    let named = ["--ca-file", &ca, "--host", "a.example"];
+    let wrong = ["--ca-file", &ca, "--host", "b.example"];
+    for (more, code, words) in [
+        (&named[..], 0, ": pass in "),
+        (&["--insecure"], 0, ": pass in "),
+        (&wrong, 1, "the certificate is for a.example, not b.example"),
+        (&named[..2], 1, "the certificate is for a.example, not 127."),
+        (&["--insecure", "--ca-file", &ca], 2, "cannot be used with"),
+        (
+            &["--ca-file", "/nonexistent.pem"],
+            2,
+            "/nonexistent.pem: No such file",
+        ),
+    ] {
+        let done = run(&[&probe[..], more].concat());
+        assert_eq!(done.status.code(), Some(code), "{more:?}: {}", said(&done));
+        assert!(said(&done).contains(words), "{more:?}: {}", said(&done));
+    }
+    // A machine may have no authorities at all, and says that then.
+    let done = run(&probe);
+    let told = said(&done);
+    let is_refused = told.contains("is self-signed") || told.contains("no certificate authorities");
+    assert!(done.status.code() == Some(1) && is_refused, "{told}");
 }
