@@ -22,6 +22,7 @@ mod sockets;
 mod stage;
 mod stopping;
 mod twin;
+mod vacancy;
 mod world;
 
 use std::io;
@@ -51,6 +52,7 @@ pub use signals::Signals;
 pub use sockets::BindError;
 use stage::Deed;
 use twin::Twin;
+pub use vacancy::{Obstacle, Seat, seats};
 pub use world::Source;
 use world::{Loaded, World};
 

@@ -1,6 +1,6 @@
 //! `tandem check`
 
-use super::{CheckArgs, ConfigFile, Exit, complain, out, probe};
+use super::{CheckArgs, ConfigFile, Exit, complain, online, out};
 use crate::config::is_open_to_all;
 use crate::types::count;
 
@@ -24,7 +24,7 @@ pub(super) fn check(args: &CheckArgs, file: &ConfigFile) -> Exit {
         return Exit::Ok;
     }
     if args.online {
-        return probe::backends(&config, |_| true).unwrap_or(Exit::Ok);
+        return online::check(&config);
     }
     let backends: usize = config.pools.iter().map(|it| it.pool.backends.len()).sum();
     out(&format!(

@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod events;
 mod init;
+mod online;
 mod pair;
 mod probe;
 mod quick;
@@ -133,7 +134,7 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct CheckArgs {
-    /// Probe every backend once, too
+    /// Try every address to listen at and probe every backend once, too
     #[arg(long)]
     online: bool,
     /// Print every setting that is in force, defaults included

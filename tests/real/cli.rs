@@ -390,3 +390,51 @@ fn what_waits_for_a_restart_is_told_until_it_comes() {
     tandem.reload(&lb.clone().process("workers: 1").yaml());
     assert!(!told().contains("restart"), "{}", told());
 }
+
+/// The first start after `check --online` had said that all was well ended with
+/// "address in use".
+#[test]
+fn check_online_sees_an_address_that_is_taken_by_another() {
+    let backend = Backend::start("a");
+    let lb = Lb::bare().backend("a", backend.address).pool("probe: tcp");
+    let dir = work_dir();
+    let file = dir.path().join("lb.yaml");
+    let socket = dir.path().join("admin.sock");
+    let admin = ports::free();
+    let tail = format!(
+        "admin: {{ bind: \"{admin}\", socket: {} }}\n",
+        socket.display()
+    );
+    fs::write(&file, lb.tail(&tail).yaml()).unwrap();
+    let file = file.display().to_string();
+    let check = || {
+        let done = run(&["check", "--online", "-c", &file]);
+        (done.status.code(), said(&done))
+    };
+    let web = lb_address(&file);
+    assert_eq!(check().0, Some(0), "{}", check().1);
+    for (address, path) in [(web, "listeners.web"), (admin.to_string(), "admin.bind")] {
+        let _another = std::net::TcpListener::bind(&address).unwrap();
+        let (code, told) = check();
+        assert_eq!(code, Some(1), "{told}");
+        let line = format!("{path} {address}: fail: ");
+        assert!(told.contains(&line) && told.contains("ss -lntup"), "{told}");
+    }
+    // The tandem of this very file is no stranger.
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "-c", &file]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let _tandem = Proc::spawn(&mut command, "tandem");
+    wait_until("it runs", SOON, || {
+        http::unix(&socket, "GET", "/readyz").is_ok_and(|it| it.status == 200)
+    });
+    assert_eq!(check().0, Some(0), "{}", check().1);
+}
+
+/// Where the listener of the file at `path` is.
+fn lb_address(path: &str) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let line = text.lines().find(|it| it.contains("bind:")).unwrap();
+    let quoted = line.split('"').nth(1);
+    quoted.unwrap().to_owned()
+}
