@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
@@ -47,9 +47,49 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, OpenError> {
         .map_err(|cause| OpenError::Tcp { address, cause })
 }
 
-/// A socket at `path` for its owner and group, and its file. What a killed
-/// process left there is replaced; a living one is not.
-pub(super) fn unix(path: &UnixFile) -> Result<(UnixListener, Option<SocketFile>), OpenError> {
+/// What a socket has on the disk. It goes with this.
+pub(super) struct OnDisk {
+    // In the order in which they go.
+    _file: Option<SocketFile>,
+    _folders: Folders,
+}
+
+/// Folders that had to be made, the outermost first.
+#[derive(Default)]
+struct Folders(Vec<PathBuf>);
+
+impl Folders {
+    /// Makes `wanted` and what it is in, as far as they are not there.
+    fn make(wanted: &Path) -> io::Result<Self> {
+        let missing = wanted.ancestors().take_while(|it| !it.exists());
+        let missing: Vec<&Path> = missing.filter(|it| !it.as_os_str().is_empty()).collect();
+        let mut made = Self::default();
+        for folder in missing.into_iter().rev() {
+            match fs::create_dir(folder) {
+                Ok(()) => made.0.push(folder.to_owned()),
+                // Somebody else was quicker: it is theirs.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        for folder in self.0.iter().rev() {
+            // One that somebody has put something into stays.
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A socket at `path` for its owner and group. What a killed process left there
+/// is replaced; a living one is not.
+pub(super) fn unix(path: &UnixFile) -> Result<(UnixListener, OnDisk), OpenError> {
     let own = || path.path().to_owned();
     let trouble = |cause: io::Error| {
         let kind = cause.kind();
@@ -61,14 +101,19 @@ pub(super) fn unix(path: &UnixFile) -> Result<(UnixListener, Option<SocketFile>)
             OpenError::Unix { path: own(), cause }
         }
     };
-    if let Some(folder) = path.path().parent() {
-        let made = fs::create_dir_all(folder);
-        made.map_err(|cause| OpenError::Unix { path: own(), cause })?;
-    }
+    let folders = match path.path().parent() {
+        Some(folder) => Folders::make(folder),
+        None => Ok(Folders::default()),
+    };
+    let folders = folders.map_err(|cause| OpenError::Unix { path: own(), cause })?;
     let bound = socket_file::bound(path.as_unix(), UnixAccess::default());
     let (socket, file) = bound.map_err(trouble)?;
+    let on_disk = OnDisk {
+        _file: file,
+        _folders: folders,
+    };
     rustix::net::listen(&socket, BACKLOG).map_err(|error| trouble(error.into()))?;
-    Ok((UnixListener::from_std(socket).map_err(trouble)?, file))
+    Ok((UnixListener::from_std(socket).map_err(trouble)?, on_disk))
 }
 
 #[cfg(test)]
@@ -110,13 +155,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_start_leaves_no_admin_sock_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("admin.sock");
+    async fn a_failed_start_leaves_nothing_of_the_admin_socket_behind() {
+        let there = tempfile::tempdir().unwrap();
+        let (outer, inner) = (there.path().join("a"), there.path().join("a/b"));
+        let file = inner.join("admin.sock");
         let path = UnixFile::parse(file.to_str().unwrap()).unwrap();
         let opened = unix(&path).unwrap();
         assert!(file.exists());
         drop(opened);
-        assert!(!file.exists());
+        assert!(!outer.exists() && there.path().exists());
+        // What is somebody else's stays, and so does what it is in.
+        let opened = unix(&path).unwrap();
+        fs::write(outer.join("precious"), "").unwrap();
+        drop(opened);
+        assert!(outer.exists() && !inner.exists());
     }
 }

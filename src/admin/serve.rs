@@ -15,13 +15,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::gate::Gate;
-use super::open::{self, OpenError};
+use super::open::{self, OnDisk, OpenError};
 use super::places::{Places, Pulse};
 use super::routes::{At, Via, router};
 use super::watched::Watched;
 use super::{AdminSettings, Node};
 use crate::event::{Event, Sink};
-use crate::net::socket_file::SocketFile;
 
 /// Admin connections at the same time.
 pub const MAX_CONNECTIONS: usize = 2 * MOST_PER_DOOR;
@@ -43,7 +42,7 @@ const REST: Duration = Duration::from_millis(100);
 /// The admin interface, open and not yet answering.
 pub struct Server {
     tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, Option<SocketFile>)>,
+    unix: Option<(UnixListener, OnDisk)>,
     router: Router,
     sink: Sink,
 }
@@ -113,12 +112,12 @@ impl Server {
                 }
             });
         }
-        if let Some((listener, file)) = self.unix {
+        if let Some((listener, on_disk)) = self.unix {
             let router = self.router.layer(Extension(Via::Unix));
             let door = Door::new(router, MOST_PER_DOOR, self.sink);
             tokio::spawn(async move {
                 // It goes when the process ends in order.
-                let _file = file;
+                let _on_disk = on_disk;
                 loop {
                     let accepted = listener.accept().await.map(|(stream, _)| stream);
                     door.take(accepted, At::default()).await;

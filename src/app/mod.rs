@@ -127,7 +127,11 @@ pub async fn serve(
     let admin = open_admin(&world, &requests).await?;
     control.start()?;
     kernel::start(&world).await?;
-    start_twin(&world, seed.fork(2))?;
+    if let Err(error) = start_twin(&world, seed.fork(2)) {
+        // The rules outlive who has written them, and would go on promising.
+        world.kernel.remove(&sink).await;
+        return Err(error);
+    }
     admin.start();
     sink.say(Event::Started {
         version: env!("CARGO_PKG_VERSION"),

@@ -14,6 +14,7 @@ mod admin;
 mod blame;
 mod cli;
 mod costs;
+mod failed_start;
 mod faults;
 mod integrity;
 mod kit;
