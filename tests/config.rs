@@ -206,6 +206,9 @@ impl Surroundings for Leaky {
     fn folder(&self) -> &Path {
         Path::new("/etc/tandem")
     }
+    fn real(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
     fn absolute(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
     }

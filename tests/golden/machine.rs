@@ -45,6 +45,15 @@ impl Surroundings for Machine {
         self.folder().join(path)
     }
 
+    fn real(&self, path: &Path) -> PathBuf {
+        if path == Path::new("/srv/alias.sock") {
+            return PathBuf::from("/run/web.sock");
+        }
+        // As on every Debian.
+        let inner = path.strip_prefix("/var/run");
+        inner.map_or_else(|_| path.to_owned(), |it| Path::new("/run").join(it))
+    }
+
     fn node(&self) -> Option<String> {
         None
     }

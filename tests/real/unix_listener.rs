@@ -201,21 +201,30 @@ fn two_paths_that_lead_to_one_socket_are_told_and_its_file_stays() {
         format!("unix:{}/web.sock", link.display()),
     );
     let bind = |text: &str| lb(&nginx, &format!("bind: {text}")).yaml();
+    let whole = "a symbolic link leads there";
     let why = format!("cannot listen on {two}: tandem listens there already, as {one} (a symbolic");
-    // At the start nobody listens yet at the first of them.
     let both = bind(&format!("[\"{one}\", \"{two}\"]"));
     let never = Tandem::launch(&both, None, None);
-    wait_until("it is refused", SOON, || never.log().contains(&why));
+    wait_until("it is refused", SOON, || never.log().contains(whole));
     assert!(!path.exists());
     let tandem = Tandem::start(&bind(&format!("\"{one}\"")));
     tandem.wait_state("a", "up");
     let own = file(&path);
     let mut client = Client::come(&path);
     assert!(client.is_served());
-    for yaml in [both, bind(&format!("\"{two}\""))] {
+    // Its own clients in a circle, over a link of the file itself, too.
+    let alias = dir.path().join("alias");
+    std::os::unix::fs::symlink(&path, &alias).expect("our own directory");
+    let circle = lb(&nginx, &format!("bind: \"{one}\""));
+    let circle = circle.backend_as("a", &format!("\"unix:{}\"", alias.display()));
+    for (yaml, why) in [
+        (both, whole),
+        (bind(&format!("\"{two}\"")), &*why),
+        (circle.yaml(), "is our own listener web"),
+    ] {
         tandem.write(&yaml);
         let refused = said(&tandem.command(&["reload"]));
-        assert!(refused.contains(&why), "{refused}");
+        assert!(refused.contains(why), "{refused}");
         assert_eq!(file(&path), own);
         assert!(client.is_served() && Client::come(&path).is_served());
     }

@@ -2,6 +2,7 @@
 //! without stopping at the first.
 
 mod admin;
+mod links;
 mod listeners;
 mod own;
 mod pair;

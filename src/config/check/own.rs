@@ -4,12 +4,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::pools;
+use super::{links, pools};
 use crate::admin::AdminSettings;
 use crate::config::PoolConfig;
 use crate::config::fields::Fields;
 use crate::config::node::Place;
 use crate::config::reader::Reader;
+use crate::config::surroundings::Surroundings;
 use crate::pool::ListenerSettings;
 use crate::types::{Address, Endpoint, Name};
 
@@ -29,6 +30,7 @@ pub(super) fn check(
         listeners,
         pools,
         is_ours: &is_ours,
+        around,
     };
     for PoolConfig { pool, .. } in pools {
         for (address, listener) in ways.from(&pool.name) {
@@ -41,7 +43,7 @@ pub(super) fn check(
             reader.fault(at, format!("pools.{}.backends", pool.name), what, hint);
         }
         let is_admin = |address: &Address| match (address, &admin.socket) {
-            (Address::Unix(path), Some(socket)) => path == socket.as_unix(),
+            (Address::Unix(path), Some(socket)) => links::lead(path, socket.as_unix(), around),
             (Address::Unix(_) | Address::Ip(_) | Address::Host { .. }, _) => false,
         };
         if let Some(it) = pool.backends.iter().find(|it| is_admin(&it.address)) {
@@ -58,6 +60,7 @@ struct Ways<'c> {
     pools: &'c [PoolConfig],
     /// Whether an address is one of this machine's.
     is_ours: &'c dyn Fn(IpAddr) -> bool,
+    around: &'c dyn Surroundings,
 }
 
 impl<'c> Ways<'c> {
@@ -76,7 +79,7 @@ impl<'c> Ways<'c> {
     /// Whether who connects to `address` comes in at `bind`.
     fn meet(&self, bind: &Endpoint, address: &Address) -> bool {
         match (bind, address) {
-            (Endpoint::Unix(bind), Address::Unix(path)) => bind == path,
+            (Endpoint::Unix(bind), Address::Unix(path)) => links::lead(path, bind, self.around),
             (Endpoint::Tcp(bind), Address::Ip(address)) => self.takes(*bind, *address),
             (Endpoint::Tcp(bind), Address::Host { host, port }) if host == "localhost" => {
                 let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];

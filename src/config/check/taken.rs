@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::links;
 use crate::admin::AdminSettings;
 use crate::config::PairConfig;
 use crate::config::fields::Fields;
@@ -72,10 +73,17 @@ impl Taken {
         path: &str,
         reader: &mut Reader<'_>,
     ) {
-        let meets = |(other, _): &&(Endpoint, String)| place.meets(other);
+        let around = reader.around();
+        let by_link = |other: &Endpoint| match (place, other) {
+            (Endpoint::Unix(one), Endpoint::Unix(other)) => links::are_one(one, other, around),
+            (Endpoint::Unix(_) | Endpoint::Tcp(_), _) => false,
+        };
+        let meets = |(other, _): &&(Endpoint, String)| place.meets(other) || by_link(other);
         if let Some((other, owner)) = self.0.iter().find(meets) {
             let what = if other == place {
                 format!("{place} is taken by {owner}")
+            } else if place.is_unix() {
+                format!("{place} is {other} of {owner}: a symbolic link leads there")
             } else {
                 format!("{place} meets {other} of {owner}")
             };
