@@ -5,14 +5,17 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::kit::backend::HELPER;
 use crate::kit::pattern::sum_of;
+use crate::kit::proc::Proc;
 use crate::kit::systemd::Systemd;
 use crate::kit::{Backend, SOON, http, output, said, wait_until};
 
 const UNIT: &str = include_str!("../../deploy/tandem.service");
 const PAIR: &str = include_str!("../../deploy/pair.conf");
+const KERNEL: &str = include_str!("../../deploy/kernel-plane.conf");
 
 /// There is no journal; and nobody waits for a node that will not start.
 const RIG: &str = "[Service]\nStandardOutput=append:/out/log\nStandardError=append:/out/log\n\
@@ -28,7 +31,10 @@ const SOCKET: &str = "/run/tandem/web.sock";
 
 /// A system with the unit as it is shipped, and with `more` in files beside it.
 fn installed(lb: &str, more: &[(&str, &str)]) -> Systemd {
-    let systemd = Systemd::boot();
+    install(Systemd::boot(), lb, more)
+}
+
+fn install(systemd: Systemd, lb: &str, more: &[(&str, &str)]) -> Systemd {
     let folder = "/etc/systemd/system/tandem.service";
     systemd.write(folder, UNIT);
     for (name, text) in [&[("rig.conf", RIG)], more].concat() {
@@ -242,4 +248,57 @@ fn unix_owner_gives_the_socket_to_whom_the_unit_lets_it() {
     assert!(is_let_in(&systemd, 64_001), "the group");
     systemd.order(&["stop", "tandem"]);
     assert!(!systemd.path(SOCKET).exists(), "it goes, whoever has it");
+}
+
+/// What `kernel-plane.conf` adds is enough for nft(8) and for the counters.
+#[test]
+fn the_kernel_plane_lives_in_the_sandbox_with_its_drop_in() {
+    let lb = |weight: u32| {
+        format!(
+            "admin: {{ bind: off }}\nlisteners:\n  web: {{ bind: \"10.98.0.1:80\", plane: kernel, \
+             pool: web }}\npools:\n  web: {{ on_dead: keep, backends: {{ a: {{ address: \
+             \"10.98.0.2:8080\", weight: {weight} }} }} }}\n"
+        )
+    };
+    let drop_in = ("kernel-plane.conf", KERNEL);
+    let systemd = install(Systemd::boot_apart(), &lb(1), &[drop_in]);
+    let within = |program: &str, arguments: &[&str]| {
+        let done = output(
+            systemd.command(program).args(arguments),
+            "iproute2, nftables, curl",
+        );
+        said(&done)
+    };
+    for address in ["10.98.0.1/32", "10.98.0.2/32"] {
+        let done = within("ip", &["address", "add", address, "dev", "lo"]);
+        assert_eq!(done, "");
+    }
+    let mut server = systemd.in_its_network(&std::env::current_exe().unwrap());
+    server.args(["--exact", HELPER, "--ignored", "--nocapture"]);
+    server.envs([("RIG_NAME", "a"), ("RIG_ADDRESS", "10.98.0.2:8080")]);
+    let _server = Proc::spawn(server.stdout(Stdio::null()), "util-linux");
+    let tables = || within("nft", &["list", "tables"]);
+    assert_eq!(tables(), "");
+    systemd.order(&["start", "tandem"]);
+    let admin = systemd.path("/run/tandem/admin.sock");
+    let ask = |path: &str| http::unix(&admin, "GET", path).unwrap();
+    let is_up = || ask("/v1/status").json()["pools"][0]["backends"][0]["state"] == "up";
+    wait_until("the backend is up", SOON, is_up);
+    let is_served = || within("curl", &["-sS", "--max-time", "5", "http://10.98.0.1/"]) == "a /\n";
+    wait_until("the kernel forwards", SOON, is_served);
+    let counted = "tandem_listener_connections_total{listener=\"web\"} ";
+    let counts = || {
+        let metrics = ask("/metrics").body;
+        let line = metrics.lines().find_map(|it| it.strip_prefix(counted));
+        line.is_some_and(|it| it.parse::<f64>().unwrap() >= 1.0)
+    };
+    wait_until("the kernel's counters are read", SOON, counts);
+    let log = systemd.log();
+    assert!(!log.contains("ip_forward is off"), "{log}");
+    systemd.write("/etc/tandem/lb.yaml", &lb(7));
+    systemd.order(&["reload", "tandem"]);
+    wait_until("the kernel forwards on", SOON, is_served);
+    systemd.order(&["stop", "tandem"]);
+    assert_eq!(systemd.show("tandem", "Result"), "success");
+    assert_eq!(tables(), "", "{}", systemd.log());
 }

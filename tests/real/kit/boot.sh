@@ -1,10 +1,11 @@
 # systemd as the init of namespaces of its own, on a root of its own: nothing
 # of the host but its programs and libraries, which stay read-only, and its
-# network. Begins in a mount namespace of its own.
-#   boot.sh DIRECTORY PROGRAM CGROUP: the directory is empty and is seen as /out
-#   inside, PROGRAM is /usr/bin/tandem, CGROUP the name of a control group.
+# network, unless it has one of its own. Begins in a mount namespace of its own.
+#   boot.sh DIRECTORY PROGRAM CGROUP [--net]: the directory is empty and is seen
+#   as /out inside, PROGRAM is /usr/bin/tandem, CGROUP the name of a control
+#   group.
 set -eu
-out=$1 program=$2 cgroup=$3
+out=$1 program=$2 cgroup=$3 net=${4-}
 
 root=$out/root
 mkdir "$root"
@@ -69,9 +70,10 @@ printf 'root:x:0:\nweb:x:64001:\n' >etc/group
 echo '127.0.0.1 localhost' >etc/hosts
 printf '%s: files\n' passwd group hosts >etc/nsswitch.conf
 
-export root
-exec unshare --cgroup --ipc --pid --uts --fork --kill-child sh -eu -c '
+export net
+exec unshare $net --cgroup --ipc --pid --uts --fork --kill-child sh -eu -c '
     mount -t proc none proc
+    if [ "$net" ]; then echo 1 >proc/sys/net/ipv4/ip_forward; fi
     # The kernel is the host'"'"'s, too.
     mount --bind proc/sys proc/sys
     mount -o remount,bind,ro proc/sys

@@ -26,6 +26,15 @@ pub(crate) struct Systemd {
 impl Systemd {
     /// Boots one, with our tandem as /usr/bin/tandem.
     pub(crate) fn boot() -> Self {
+        Self::boot_with(None)
+    }
+
+    /// The same with a network of its own, in which hosts may forward.
+    pub(crate) fn boot_apart() -> Self {
+        Self::boot_with(Some("--net"))
+    }
+
+    fn boot_with(net: Option<&str>) -> Self {
         let dir = work_dir();
         let name = dir.path().file_name().expect("it has a name");
         let cgroup = name.to_string_lossy().into_owned();
@@ -35,6 +44,7 @@ impl Systemd {
             .args(["--mount", "sh", "-c", include_str!("boot.sh"), "boot.sh"])
             .arg(dir.path())
             .args([super::tandem::PROGRAM, &cgroup])
+            .args(net)
             .stdout(log.try_clone().expect("a file"))
             .stderr(log);
         let mut host = Proc::spawn(&mut command, NEEDS);
@@ -75,7 +85,15 @@ impl Systemd {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.init));
-        command.args(["--mount", "--pid", "--cgroup", "--", program]);
+        command.args(["--mount", "--net", "--pid", "--cgroup", "--", program]);
+        command
+    }
+
+    /// A program of ours, which is in its network and nowhere else.
+    pub(crate) fn in_its_network(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.init));
+        command.arg("--").arg(program);
         command
     }
 
