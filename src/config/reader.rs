@@ -504,7 +504,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Remembers the secret `value` of the setting at `path`.
-    fn keep(&mut self, path: &str, value: &str) {
+    pub(super) fn keep(&mut self, path: &str, value: &str) {
         self.hide(value, HIDDEN);
         self.private.push(Private {
             path: path.to_owned(),

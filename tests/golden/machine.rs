@@ -23,6 +23,9 @@ impl Surroundings for Machine {
             Some("good.pass") => Ok("geheim\n".to_owned()),
             Some("long.pass") => Ok("geheim".repeat(8)),
             Some("open.pass") => Ok("geheim\n".to_owned()),
+            Some("tsig.key") => Ok("key \"tandem\" {\n\talgorithm hmac-sha512;\n\tsecret \
+                                    \"c2VjcmV0IHNlY3JldCBzZWNyZXQ=\";\n};\n"
+                .to_owned()),
             Some("empty.pass") => Ok("\n".to_owned()),
             Some("ca.pem") => Ok(include_str!("../certificates/own.pem").to_owned()),
             Some("passwd") => {

@@ -9,6 +9,7 @@
     reason = "these tests watch real processes in real time, and helpers of a test may unwrap"
 )]
 
+mod docs;
 mod kit;
 mod lost;
 mod names;

@@ -11,6 +11,7 @@ mod pools;
 mod probe;
 mod publish;
 mod taken;
+mod tsig;
 mod unix;
 
 use std::path::PathBuf;

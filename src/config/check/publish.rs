@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::pair::port;
+use super::tsig;
 use crate::config::fields::Fields;
 use crate::config::node::{Node as YamlNode, Value};
 use crate::config::reader::Reader;
-use crate::config::scalar::{Parsed, boolean, duration, ip, number32, socket, word, wrong};
+use crate::config::scalar::{Parsed, boolean, duration, ip, number32, socket, wrong};
 use crate::dns::hook::HookSettings;
-use crate::dns::rfc2136::{Algorithm, Rfc2136, Rfc2136Settings, TsigKey};
+use crate::dns::rfc2136::{Rfc2136, Rfc2136Settings};
 use crate::dns::{LONGEST_TTL, Node, SHORTEST_TTL, ServeSettings};
 use crate::pair::{Mode, PairNode};
 use crate::types::{Fqdn, Name};
@@ -196,7 +197,7 @@ fn register(
     let mut settings = Rfc2136Settings::new(server, &zone, name.as_str());
     reader.set(&fields, "timeout", &mut settings.timeout, duration);
     reader.set(&fields, "tcp", &mut settings.tcp, boolean);
-    settings.key = key(&fields, reader);
+    settings.key = tsig::read(&fields, reader);
     if reader.is_told(&path) {
         return None;
     }
@@ -206,33 +207,6 @@ fn register(
         return None;
     }
     Some(settings)
-}
-
-fn key(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<TsigKey> {
-    let node = fields.get("key")?;
-    let name = reader.text(node, &fields.path("key"))?;
-    let mut algorithm = Algorithm::default();
-    let words = word(&[
-        ("hmac-sha256", Algorithm::HmacSha256),
-        ("hmac-sha384", Algorithm::HmacSha384),
-        ("hmac-sha512", Algorithm::HmacSha512),
-    ]);
-    reader.set(fields, "algorithm", &mut algorithm, words);
-    let secret = match (fields.get("secret"), fields.get("secret_file")) {
-        (Some(node), None) => reader.secret(node, &fields.path("secret"))?,
-        (None, Some(node)) => reader.secret_file(node, &fields.path("secret_file"))?,
-        (Some(_), Some(_)) | (None, None) => {
-            let what = "needs secret or secret_file, one of them";
-            let hint = "the base64 text of the server's key";
-            reader.fault(node.at, fields.path("key"), what, hint);
-            return None;
-        }
-    };
-    Some(TsigKey {
-        name,
-        algorithm,
-        secret,
-    })
 }
 
 fn lease(node: &YamlNode, inner: &Fields<'_>, mode: Mode, reader: &mut Reader<'_>) -> Option<Mode> {
