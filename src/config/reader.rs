@@ -42,8 +42,9 @@ pub(super) struct Reader<'a> {
     pub(super) too_short: usize,
     /// Keys that are not ours: they may be anything, a password too.
     pub(super) strange: Vec<String>,
-    /// The settings that such keys were taken for.
-    doubtful: Vec<String>,
+    /// The settings that such keys were taken for, each with the number of
+    /// faults until then.
+    doubtful: Vec<(usize, String)>,
 }
 
 /// The text of a setting.
@@ -81,10 +82,13 @@ impl<'a> Reader<'a> {
     /// What is wrong with the file. What a key that is not ours is taken for is
     /// a guess: its value is not blamed for not being that.
     pub(super) fn into_faults(self) -> Vec<Fault> {
-        let mut faults = self.faults;
-        let is_doubtful = |it: &Fault| self.doubtful.iter().any(|path| is_in(path, &it.path));
-        faults.retain(|it| !is_doubtful(it));
-        faults
+        let is_guess = |(at, fault): &(usize, Fault)| {
+            let mut guesses = self.doubtful.iter();
+            guesses.any(|(from, path)| at >= from && is_in(path, &fault.path))
+        };
+        let faults = self.faults.into_iter().enumerate();
+        let kept = faults.filter(|it| !is_guess(it));
+        kept.map(|(_, fault)| fault).collect()
     }
 
     /// Whether something is wrong with the setting at `path`, or in it. What is
@@ -245,7 +249,7 @@ impl<'a> Reader<'a> {
                 hint: Some(hint),
             });
             if let Some(name) = meant.filter(|it| kept.iter().all(|kept| kept.name != *it)) {
-                self.doubtful.push(join(path, name));
+                self.doubtful.push((self.faults.len(), join(path, name)));
                 kept.push(Entry { name, ..entry });
             }
         }
