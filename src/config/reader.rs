@@ -108,6 +108,7 @@ impl<'a> Reader<'a> {
     pub(super) fn lacks_names(&mut self, map: &Fields<'_>, known: &[&str], thing: &str) -> bool {
         let mut values = map.entries.iter().map(|it| &it.node.value);
         let is_setting = values.any(|it| matches!(it, Value::Text(_) | Value::List(_)));
+        let is_setting = is_setting || map.entries.len() > 1;
         let are_known = map.entries.iter().all(|it| known.contains(&it.name));
         if !(is_setting && are_known) {
             return false;

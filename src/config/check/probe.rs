@@ -240,7 +240,10 @@ fn http(fields: &Fields<'_>, secure: Option<Tls>, reader: &mut Reader<'_>) -> Op
     {
         reader.fault(node.at, fields.path("expect"), "is empty", "like 200-399");
     }
-    reader.set_some(fields, "body", &mut probe.body, |text| Ok(text.to_owned()));
+    reader.set_some(fields, "body", &mut probe.body, |text| match text {
+        "" => wrong("is empty, which every answer has in it", "leave it out"),
+        text => Ok(text.to_owned()),
+    });
     if let (Some(node), HttpMethod::Head) = (fields.get("body"), probe.request.method) {
         let what = "a HEAD request has no body";
         reader.fault(node.at, fields.path("body"), what, "use method: GET");
