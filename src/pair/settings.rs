@@ -189,6 +189,8 @@ pub struct Rules {
     pub two_kinds: bool,
     /// A silent node that another one hears is not dead.
     pub hearsay: bool,
+    /// Nodes that lb.yaml does not name are heard.
+    pub strangers: bool,
     /// Of two claims with one term the better rank wins.
     pub tie_break: bool,
     /// A functional holder keeps the name.
@@ -220,6 +222,7 @@ impl Default for Rules {
         Self {
             two_kinds: true,
             hearsay: true,
+            strangers: true,
             tie_break: true,
             no_preemption: true,
             fresh_lives: true,

@@ -7,9 +7,11 @@
 
 mod claims;
 mod decide;
+mod guests;
 mod newcomers;
 mod register;
 mod roles;
+mod ties;
 mod twin;
 mod view;
 mod words;
@@ -25,6 +27,7 @@ use crate::clock::{Moment, Seed};
 use crate::types::{Claim, Name, Term};
 use claims::Damper;
 use register::Register;
+use ties::Tie;
 use twin::Twin;
 
 pub use view::{TwinView, View};
@@ -40,6 +43,8 @@ pub struct Election {
     /// All nodes, best rank first.
     members: Vec<Name>,
     twins: Vec<Twin>,
+    /// Nodes of the pair that are not in our lb.yaml.
+    guests: Vec<Twin>,
     boot: Boot,
     seq: u64,
     config: u64,
@@ -71,6 +76,10 @@ pub struct Election {
     unclaimed_since: Option<Moment>,
     /// Since when the holder is not functional.
     gone_since: Option<Moment>,
+    /// Since when a holder that is not in our lb.yaml is not heard of.
+    unheard_since: Option<Moment>,
+    /// Another claim of the term in which this node holds the name.
+    tie: Option<Tie>,
     /// Since when I have no usable backend while a twin has.
     sick_since: Option<Moment>,
     damper: Damper,
@@ -115,6 +124,7 @@ impl Election {
         let twins = members.iter().filter(|it| **it != me);
         Self {
             twins: twins.map(|it| Twin::new(it.clone(), now)).collect(),
+            guests: Vec::new(),
             register: Register::of(mode, now),
             me,
             members,
@@ -138,6 +148,8 @@ impl Election {
             booted: now,
             unclaimed_since: Some(now),
             gone_since: None,
+            unheard_since: None,
+            tie: None,
             sick_since: None,
             damper: Damper::default(),
             nonces: VecDeque::new(),
@@ -227,7 +239,9 @@ impl Election {
             }
             twin.step(is_late, &self.timing, now);
         }
+        self.step_guests(is_late, now);
         if is_late {
+            self.unheard_since = None;
             self.gone_since = None;
             self.sick_since = None;
         }
@@ -249,16 +263,9 @@ impl Election {
     }
 
     fn hear(&mut self, now: Moment, heartbeat: Heartbeat) {
-        if heartbeat.to != self.me {
+        if heartbeat.to != self.me || heartbeat.from == self.me {
             return;
         }
-        let Some(at) = self
-            .twins
-            .iter()
-            .position(|twin| twin.name == heartbeat.from)
-        else {
-            return;
-        };
         let hold = heartbeat.hold;
         let heard = heartbeat.holder.clone().map(|holder| Claim {
             term: heartbeat.term,
@@ -266,7 +273,9 @@ impl Election {
             nonce: heartbeat.nonce,
         });
         let mine = (self.boot, self.seq);
-        if !self.twins[at].hear(heartbeat, mine, &self.timing, &self.rules, now) {
+        let (timing, rules) = (self.timing.clone(), self.rules);
+        let sender = self.sender(&heartbeat.from.clone(), now);
+        if !sender.is_some_and(|it| it.hear(heartbeat, mine, &timing, &rules, now)) {
             self.old += 1;
             return;
         }
@@ -274,13 +283,14 @@ impl Election {
             self.hold = hold;
             self.is_news = true;
         }
-        let Some(claim) =
-            heard.filter(|claim| claim.term > Term::NONE && self.members.contains(&claim.holder))
-        else {
+        let counts = |holder: &Name| self.rules.strangers || self.is_member(holder);
+        let heard = heard.filter(|claim| claim.term > Term::NONE && counts(&claim.holder));
+        let Some(claim) = heard else {
             return;
         };
         self.newest = self.newest.max(claim.term);
         if self.register.is_none() {
+            self.note_tie(now, &claim);
             self.learn(now, claim);
         } else if self.claim.as_ref().is_none_or(|it| it.term < claim.term) {
             self.hear_of_newer_term(now);
@@ -314,11 +324,11 @@ impl Election {
         }
     }
 
-    /// Sends a heartbeat to each twin.
+    /// Sends a heartbeat to each node that there is.
     fn send(&mut self, now: Moment) {
         self.seq += 1;
         let timing = &self.timing;
-        for twin in &self.twins {
+        for twin in self.twins.iter().chain(&self.guests) {
             let heartbeat = Heartbeat {
                 from: self.me.clone(),
                 to: twin.name.clone(),
@@ -348,8 +358,12 @@ impl Election {
         if !twin.is_told_more(self.seq, &self.timing) {
             return None;
         }
-        let others = self.twins.iter().filter(|it| it.name != twin.name);
-        let heard = others.filter(|it| it.is_vouched_for(&self.timing, &self.rules, now));
+        let others = self.others().filter(|it| it.name != twin.name);
+        let heard = others.filter(|it| {
+            it.is_vouched_for(&self.timing, &self.rules, now)
+                // Nothing but its heartbeats says that a guest lives.
+                && (it.is_heard(&self.timing) || self.is_member(&it.name))
+        });
         let hears = heard.map(|it| Heard {
             node: it.name.clone(),
             misses: u8::try_from(it.misses).unwrap_or(u8::MAX),

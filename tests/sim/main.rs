@@ -12,9 +12,11 @@
 )]
 
 mod checks;
+mod files;
 mod mixes;
 mod mutants;
 mod orders;
+mod parts;
 mod roles;
 mod world;
 

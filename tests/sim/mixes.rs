@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tandem::pair::{Failback, Rules};
 
+use crate::files;
 use crate::world::{Fault, Kind, Link, MS, SECOND, Whims, World};
 
 /// What goes wrong in a run.
@@ -39,6 +40,8 @@ pub enum Mix {
     Replay,
     /// One node loses its backends, or its listeners.
     Sick,
+    /// The nodes' files name different nodes; then each gets the whole list.
+    Strangers,
 }
 
 pub const MIXES: [Mix; 12] = [
@@ -60,7 +63,7 @@ pub const MIXES: [Mix; 12] = [
 const RARE: Mix = Mix::Flap;
 
 /// Mixes of later days, in turn; the seeds of the others keep their meaning.
-const LATER: [Mix; 2] = [Mix::OneLink, Mix::Restless];
+const LATER: [Mix; 3] = [Mix::OneLink, Mix::Restless, Mix::Strangers];
 
 /// What a run has found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,6 +108,9 @@ pub fn run(kind: Kind, seed: u64, rules: Rules, log: bool) -> Result<Figures, St
 /// Boots the nodes, all at once or one after the other, and lets them agree.
 fn start(world: &mut World, mix: Mix) -> Result<(), String> {
     let apart = [0, 0, 300 * MS, 3 * SECOND][world.below(4) as usize];
+    if mix == Mix::Strangers {
+        return files::start(world);
+    }
     for node in 0..world.nodes.len() {
         world.at(node as u64 * apart, Fault::Boot(node));
     }
@@ -132,7 +138,7 @@ fn start(world: &mut World, mix: Mix) -> Result<(), String> {
     }
 }
 
-fn holder(world: &World) -> usize {
+pub fn holder(world: &World) -> usize {
     let name = world.checks.holder();
     let at = world.nodes.iter().position(|it| Some(&it.name) == name);
     at.unwrap_or(0)
@@ -228,11 +234,12 @@ fn faults(world: &mut World, mix: Mix, figures: &mut Figures) -> Result<u64, Str
         }
         Mix::Restless => restless(world)?,
         Mix::Sick => sick(world)?,
+        Mix::Strangers => files::strangers(world)?,
     }
     Ok(world.now)
 }
 
-fn expect_moves(world: &World, most: u32) -> Result<(), String> {
+pub fn expect_moves(world: &World, most: u32) -> Result<(), String> {
     let moves = world.checks.moves;
     if moves > most {
         return Err(format!("{moves} moves, {most} allowed"));

@@ -54,6 +54,16 @@ fn whom_another_hears_is_not_dead() {
 }
 
 #[test]
+fn whom_the_file_does_not_name_is_heard() {
+    is_missed_by(
+        |it| it == Mix::Strangers,
+        "strangers",
+        &[Kind::Embedded, Kind::Cas2],
+        |it| it.strangers = false,
+    );
+}
+
+#[test]
 fn a_tie_is_broken() {
     is_missed("tie_break", &[Kind::Embedded], |it| it.tie_break = false);
 }

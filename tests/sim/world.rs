@@ -3,18 +3,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tandem::clock::{Moment, Seed};
 use tandem::pair::{
-    Action, Election, Event, Failback, Fitness, Heartbeat, Mode, Order, Probe, ReadError, Role,
-    Rules, Timing, Wrote,
+    Action, Election, Event, Failback, Fitness, Heartbeat, Order, Probe, ReadError, Role, Rules,
+    Timing, Wrote,
 };
 use tandem::types::{Name, Registered};
 
 use crate::checks::Checks;
+pub use crate::parts::{Fault, Kind, Link, Whims};
 
 /// One second in the world's microseconds.
 pub const SECOND: u64 = 1_000_000;
@@ -25,96 +25,6 @@ pub const MS: u64 = 1_000;
 const REGISTER_PATIENCE: u64 = 500 * MS;
 /// How many heartbeats an attacker has recorded.
 const RECORDED: usize = 64;
-
-/// What kind of pair is simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Embedded,
-    Embedded3,
-    Cas2,
-    Cas3,
-    Lease,
-}
-
-impl Kind {
-    pub const fn nodes(self) -> usize {
-        match self {
-            Self::Cas3 | Self::Embedded3 => 3,
-            Self::Embedded | Self::Cas2 | Self::Lease => 2,
-        }
-    }
-
-    pub const fn has_register(self) -> bool {
-        !matches!(self, Self::Embedded | Self::Embedded3)
-    }
-
-    pub const fn mode(self) -> Mode {
-        match self {
-            Self::Embedded | Self::Embedded3 => Mode::Embedded,
-            Self::Cas2 | Self::Cas3 => Mode::Cas,
-            Self::Lease => Mode::Lease {
-                ttl: Duration::from_secs(2),
-                margin: Duration::from_millis(200),
-            },
-        }
-    }
-}
-
-/// The way from one node to another.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Link {
-    /// Nothing arrives.
-    pub is_cut: bool,
-    /// Heartbeats do not arrive, connections do.
-    pub is_deaf: bool,
-    /// Of a hundred packets so many are lost.
-    pub loss: u8,
-    /// Of a hundred packets so many arrive twice.
-    pub copies: u8,
-    /// The delay is drawn up to this.
-    pub delay: u64,
-}
-
-/// How the register misbehaves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Whims {
-    /// Of a hundred questions so many are never heard.
-    pub lost: u8,
-    /// Of a hundred answers so many are lost.
-    pub unanswered: u8,
-    /// Of a hundred writes so many arrive twice.
-    pub copies: u8,
-    /// Of a hundred reads so many show an older state.
-    pub stale: u8,
-    /// Questions take up to this long.
-    pub slow: u64,
-    /// Answers take up to this long.
-    pub slow_back: u64,
-    /// It is down.
-    pub is_down: bool,
-    /// Only this node suffers.
-    pub only: Option<usize>,
-}
-
-/// Something that goes wrong, or right again.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    Backends(usize, bool),
-    Boot(usize),
-    CutFromRegister(usize, bool),
-    HandOver(usize, usize),
-    Hang(usize, bool),
-    Heal,
-    Hold(usize, bool),
-    HostDown(usize),
-    Kill(usize),
-    Link(usize, usize, Link),
-    Pause(usize, u64),
-    Register(Whims),
-    Replay(bool),
-    Serving(usize, bool),
-    Shutdown(usize),
-}
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -208,6 +118,10 @@ impl Node {
     }
 }
 
+fn name(node: usize) -> Name {
+    Name::new(&format!("lb{}", node + 1)).unwrap()
+}
+
 pub struct World {
     pub kind: Kind,
     pub now: u64,
@@ -216,6 +130,9 @@ pub struct World {
     pub checks: Checks,
     /// Records of the dead that were to be removed.
     pub forgotten: u64,
+    /// Whom the file of each node names at its next start; numbers beyond the
+    /// nodes are nodes that do not run.
+    pub files: Vec<Vec<usize>>,
     /// Writes that were asked for.
     pub writes: u64,
     seed: Seed,
@@ -240,7 +157,7 @@ impl World {
         let mut rng = seed.rng();
         let n = kind.nodes();
         let nodes = (0..n).map(|at| Node {
-            name: Name::new(&format!("lb{}", at + 1)).unwrap(),
+            name: name(at),
             election: None,
             life: 0,
             skew: rng.random_range(-500..=500),
@@ -263,6 +180,7 @@ impl World {
             register: None,
             checks: Checks::new(kind),
             forgotten: 0,
+            files: vec![(0..n).collect(); n],
             writes: 0,
             seed,
             rules,
@@ -493,12 +411,14 @@ impl World {
         }
     }
 
-    fn index(&self, name: &Name) -> usize {
-        self.nodes.iter().position(|it| it.name == *name).unwrap()
+    fn index(&self, name: &Name) -> Option<usize> {
+        self.nodes.iter().position(|it| it.name == *name)
     }
 
     fn send(&mut self, node: usize, heartbeat: Heartbeat) {
-        let to = self.index(&heartbeat.to);
+        let Some(to) = self.index(&heartbeat.to) else {
+            return;
+        };
         if self.is_replaying {
             if self.recorded.len() < RECORDED {
                 self.recorded.push(heartbeat.clone());
@@ -538,18 +458,20 @@ impl World {
             }
             let at = self.below(self.recorded.len() as u64) as usize;
             let heartbeat = self.recorded[at].clone();
-            let node = self.index(&heartbeat.to);
+            let node = self.index(&heartbeat.to).unwrap();
             self.push(self.now, Happening::Arrive { node, heartbeat });
         }
         self.at(self.now + 20 * MS, Fault::Replay(true));
     }
 
     fn probe(&mut self, node: usize, name: &Name) {
-        let to = self.index(name);
+        // Who does not run is as good as off.
+        let to = self.index(name).unwrap_or(node);
         let (there, back) = (self.links[node][to], self.links[to][node]);
         let lost = self.percent(there.loss) || self.percent(back.loss);
         let target = &self.nodes[to];
-        let is_cut = there.is_cut || back.is_cut || target.is_off || self.nodes[node].is_off;
+        let is_cut =
+            to == node || there.is_cut || back.is_cut || target.is_off || self.nodes[node].is_off;
         let is_still = target.is_hung || target.paused_until > self.now;
         let (probe, after) = if is_cut || lost {
             (Probe::TimedOut, 200 * MS)
@@ -708,7 +630,14 @@ impl World {
         if self.nodes[node].election.is_some() {
             self.kill(node);
         }
-        let members = self.nodes.iter().map(|it| it.name.clone()).collect();
+        if self.log {
+            println!(
+                "{:9.3} file of {node}: {:?}",
+                self.now as f64 / 1e6,
+                self.files[node]
+            );
+        }
+        let members = self.files[node].iter().map(|it| name(*it)).collect();
         let it = &mut self.nodes[node];
         it.life += 1;
         it.paused_until = 0;

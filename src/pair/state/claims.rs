@@ -53,7 +53,8 @@ impl Damper {
 
 impl Election {
     /// Whether `claim` beats the one that is known: by its term, then by the
-    /// rank of its holder. The nonce only makes the order total.
+    /// rank of its holder. The nonce only makes the order total. Those who are
+    /// not in our lb.yaml have no rank: that tie is not ours to break.
     fn is_better(&self, claim: &Claim) -> bool {
         let Some(known) = &self.claim else {
             return true;
@@ -63,6 +64,12 @@ impl Election {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal if !self.rules.tie_break => false,
+            Ordering::Equal
+                if known.holder != claim.holder
+                    && !(self.is_member(&known.holder) && self.is_member(&claim.holder)) =>
+            {
+                false
+            }
             Ordering::Equal => by_rank.then(claim.nonce.cmp(&known.nonce)).is_gt(),
         }
     }
@@ -85,7 +92,8 @@ impl Election {
     /// Believes in `claim`, and gives up what contradicts it.
     pub(super) fn adopt(&mut self, now: Moment, claim: Claim, why: Why) {
         let is_mine = claim.holder == self.me;
-        if let Some(twin) = self.twins.iter_mut().find(|it| it.name == claim.holder) {
+        let mut others = self.twins.iter_mut().chain(&mut self.guests);
+        if let Some(twin) = others.find(|it| it.name == claim.holder) {
             // Whoever has a better claim lives, wherever that was heard: what
             // spoke against it is from before.
             twin.reset();
@@ -93,6 +101,8 @@ impl Election {
         self.newest = self.newest.max(claim.term);
         self.unclaimed_since = None;
         self.gone_since = None;
+        self.unheard_since = None;
+        self.tie = None;
         self.is_news = true;
         self.actions.push_back(Action::Publish(claim.clone()));
         self.claim = Some(claim);
@@ -110,14 +120,26 @@ impl Election {
             && (claim.nonce == self.boot.0 || self.nonces.contains(&claim.nonce))
     }
 
-    /// Claims the name for this node.
-    pub(super) fn claim_name(&mut self, now: Moment, why: Why) {
-        let nonce = self.rng.random_range(1..=u64::MAX);
-        let claim = Claim {
+    /// A claim of this node that beats every one that is known.
+    fn next_claim(&mut self) -> Claim {
+        Claim {
             term: self.newest.next(),
             holder: self.me.clone(),
-            nonce,
-        };
+            nonce: self.rng.random_range(1..=u64::MAX),
+        }
+    }
+
+    /// Claims what this node holds already, in a higher term.
+    pub(super) fn claim_anew(&mut self, now: Moment) {
+        let claim = self.next_claim();
+        self.remember(claim.nonce);
+        self.adopt(now, claim, Why::OwnName);
+    }
+
+    /// Claims the name for this node.
+    pub(super) fn claim_name(&mut self, now: Moment, why: Why) {
+        let claim = self.next_claim();
+        let nonce = claim.nonce;
         if let Some(register) = &self.register {
             if !register.is_free() {
                 return;

@@ -44,10 +44,12 @@ impl Election {
 
     /// Whether the holder is a twin that may be dead.
     pub(super) fn is_holder_in_doubt(&self) -> bool {
-        self.holder().is_some_and(|twin| {
-            twin.misses >= self.timing.misses_doubt()
-                || twin.verdict(&self.timing, &self.rules, self.last_tick) != Verdict::Functional
-        })
+        self.is_stranger_unheard()
+            || self.holder().is_some_and(|twin| {
+                twin.misses >= self.timing.misses_doubt()
+                    || twin.verdict(&self.timing, &self.rules, self.last_tick)
+                        != Verdict::Functional
+            })
     }
 
     const fn is_fit(&self) -> bool {
@@ -86,6 +88,8 @@ impl Election {
             }
             return;
         }
+        let is_unheard = self.is_stranger_unheard();
+        since(&mut self.unheard_since, is_unheard, now);
         let why = self.why_to_claim(now);
         since(&mut self.gone_since, why.is_some(), now);
         let Some(why) = why else { return };
@@ -109,9 +113,11 @@ impl Election {
         !why.is_damped() || !self.rules.damping || now >= self.damper.free_at(&self.timing, now)
     }
 
-    /// Why the holder, a twin, should be replaced.
+    /// Why the holder, another node, should be replaced.
     fn why_to_claim(&self, now: Moment) -> Option<Why> {
-        let twin = self.holder()?;
+        let Some(twin) = self.holder() else {
+            return self.why_to_claim_from_stranger(now);
+        };
         let is_silent = |from| match &self.register {
             Some(register) => register.is_still(from, &self.timing, &self.rules, now),
             None => true,
@@ -141,7 +147,7 @@ impl Election {
 
     /// Whether a node that is heard hears `twin`, which this one does not.
     pub(super) fn is_heard_elsewhere(&self, twin: &Twin) -> bool {
-        let others = self.twins.iter().filter(|it| it.is_heard(&self.timing));
+        let others = self.others().filter(|it| it.is_heard(&self.timing));
         let mut others = others.filter(|it| it.name != twin.name);
         self.rules.hearsay && others.any(|it| it.hears_better(&twin.name, twin.misses))
     }
@@ -169,6 +175,10 @@ impl Election {
             } else {
                 0
             });
+        }
+        if self.guests.iter().any(|it| !it.is_heard(&self.timing)) {
+            // It may hold the name, and has had no time to prove itself.
+            wait = wait.max(1);
         }
         let place = u32::try_from(self.rank(&self.me)).unwrap_or(u32::MAX);
         let wait = if wait == 0 {
@@ -198,6 +208,7 @@ impl Election {
                 return;
             }
         }
+        self.end_tie(now);
         self.forget_the_dead(now);
         if !self.hold.is_on
             && let Some((to, why)) = self.why_to_give(now)

@@ -143,6 +143,19 @@ impl Register {
         now >= enough && self.last_ok + timing.read_doubt >= enough
     }
 
+    /// Whether it has not changed for `patience` since then, nor since its last
+    /// change.
+    pub(super) fn is_quiet(
+        &self,
+        since: Moment,
+        patience: Duration,
+        timing: &Timing,
+        now: Moment,
+    ) -> bool {
+        let enough = since.max(self.changed_at) + patience;
+        now >= enough && self.last_ok + timing.read_doubt >= enough
+    }
+
     /// Whether the holder's lease, if there are leases, is over for certain.
     pub(super) fn is_lease_over(&self, rules: &Rules, now: Moment) -> bool {
         self.lease.is_none_or(|(ttl, margin)| {
@@ -334,7 +347,9 @@ impl Election {
         register.known.clone_from(&found);
         register.must_read = false;
         register.answered(asked_at, now);
-        if let Some(found) = found.filter(|it| self.members.contains(&it.claim.holder)) {
+        if let Some(found) = found
+            && (self.rules.strangers || self.is_member(&found.claim.holder))
+        {
             self.learn(now, found.claim);
         }
     }

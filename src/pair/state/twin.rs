@@ -215,6 +215,17 @@ impl Twin {
         found.is_some_and(|it| u32::from(it.misses) + steps.saturating_add(2) <= misses)
     }
 
+    /// Whether it hears `node`. One of a version that does not say whom it hears
+    /// takes whom it calls the holder for alive.
+    pub(super) fn hears(&self, node: &Name, timing: &Timing) -> bool {
+        let Some((more, steps)) = &self.more else {
+            let last = self.last.as_ref();
+            return last.is_some_and(|it| it.holder.as_ref() == Some(node));
+        };
+        let mut hears = more.hears.iter().filter(|it| it.node == *node);
+        hears.any(|it| u32::from(it.misses).saturating_add(*steps) < timing.misses_dead)
+    }
+
     /// Whether we may vouch for it to others that do not hear it.
     pub(super) fn is_vouched_for(&self, timing: &Timing, rules: &Rules, now: Moment) -> bool {
         self.life.is_some()

@@ -34,6 +34,8 @@ pub struct View {
     pub functional: Vec<Name>,
     /// The other nodes, best rank first.
     pub twins: Vec<TwinView>,
+    /// Nodes of the pair that are not in this node's lb.yaml.
+    pub strangers: Vec<Name>,
 }
 
 /// How another node is.
@@ -124,6 +126,7 @@ impl Election {
                 .cloned()
                 .collect(),
             twins: self.twins.iter().map(|it| self.view_of(it)).collect(),
+            strangers: self.strangers(),
         }
     }
 

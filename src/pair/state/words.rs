@@ -164,6 +164,8 @@ pub enum Why {
     Shutdown,
     /// What was in doubt is certain again.
     StillMine,
+    /// Nothing was heard for a while of a holder that is not in our lb.yaml.
+    StrangerGone,
     /// The twin is silent and does not answer.
     TwinSilent,
     /// The twin is silent, and its data port refuses connections.
@@ -182,12 +184,16 @@ pub enum Why {
 
 impl Why {
     /// Whether a node that has just moved the name waits before it moves it
-    /// for this reason: the holder still serves, or says that it does. One that
-    /// is dead, or says that it cannot serve, is replaced at once.
+    /// for this reason: the holder may still serve. One that is dead for
+    /// certain, or says that it cannot serve, is replaced at once.
     pub(super) const fn is_damped(self) -> bool {
         matches!(
             self,
-            Self::Complaint | Self::NoBackends | Self::Preferred | Self::TwinHung
+            Self::Complaint
+                | Self::NoBackends
+                | Self::Preferred
+                | Self::StrangerGone
+                | Self::TwinHung
         )
     }
 
@@ -208,6 +214,7 @@ impl Why {
             Self::Shutdown => "shutdown",
             Self::Started => "started",
             Self::StillMine => "still_mine",
+            Self::StrangerGone => "stranger_gone",
             Self::TwinHung => "twin_hung",
             Self::TwinRefuses => "twin_refuses",
             Self::TwinSilent => "twin_silent",
