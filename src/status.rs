@@ -177,6 +177,9 @@ pub struct PairStatus {
     pub last_transition: Option<String>,
     /// The other nodes.
     pub twins: Vec<TwinStatus>,
+    /// Nodes of the pair that are not in this node's lb.yaml.
+    #[serde(default)]
+    pub strangers: Vec<String>,
 }
 
 /// Another node of the pair.

@@ -53,6 +53,12 @@ impl Observer {
     pub(super) async fn look(&self, settings: &PairSettings, view: &View) {
         let wanted = wanted(settings, view);
         if wanted.is_empty() {
+            // Nobody holds it, or somebody whose addresses are not known here:
+            // nothing that a server says is right or wrong.
+            self.seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             return;
         }
         let kinds = (

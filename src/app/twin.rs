@@ -79,8 +79,7 @@ impl Twin {
         attest(&settings, world)?;
         let (mouth, inbox) = channel();
         let hearing = mouth.clone();
-        let link = Link::start(&settings, move |it| hearing.heard(it))?;
-        let link = Arc::new(link);
+        let link = Arc::new(Link::start(&settings, move |it| hearing.heard(it))?);
         let dns = match &config.serve {
             Some(serve) => Some(Arc::new(Dns::start(serve, world.sink.clone())?)),
             None => None,
@@ -118,6 +117,7 @@ impl Twin {
             published: None,
             change: 0,
             twins: HashMap::new(),
+            strangers: Vec::new(),
             holder: None,
             news,
             told: None,
@@ -262,6 +262,7 @@ impl Twin {
             sick: view.is_sick,
             last_transition: self.record.last(),
             twins: view.twins.iter().map(|it| self.twin_status(it)).collect(),
+            strangers: view.strangers.iter().map(ToString::to_string).collect(),
         })
     }
 
@@ -386,6 +387,8 @@ struct Voice {
     change: u8,
     /// Which twins are up, and which of those are configured otherwise.
     twins: HashMap<Name, (bool, bool)>,
+    /// Nodes that lb.yaml does not name.
+    strangers: Vec<Name>,
     holder: Option<Name>,
     /// Where the hook hears of changes, and what it has heard last.
     news: Option<mpsc::Sender<(Role, Claim)>>,
@@ -406,6 +409,13 @@ impl Outlet for Voice {
             *it = view.memory;
             is_new
         });
+        let new = view.strangers.iter();
+        for node in new.filter(|it| !self.strangers.contains(it)) {
+            let node = node.clone();
+            let what = "is in the pair and not in this node's lb.yaml; give all nodes the same one";
+            self.sink.say(Event::Twin { node, what });
+        }
+        self.strangers.clone_from(&view.strangers);
         for twin in &view.twins {
             let state = (twin.is_up, twin.is_up && twin.has_drifted);
             let before = self.twins.insert(twin.name.clone(), state);

@@ -113,6 +113,12 @@ pub(super) fn render(pair: &PairStatus) -> String {
             version.unwrap_or_default()
         );
     }
+    for stranger in &pair.strangers {
+        let _infallible = writeln!(
+            text,
+            "  {stranger} is in the pair and NOT IN THIS NODE'S lb.yaml"
+        );
+    }
     if let Some(last) = &pair.last_transition {
         let _infallible = writeln!(text, "  last change: {last}");
     }
@@ -188,6 +194,9 @@ fn drill(socket: &Path, really: bool) -> Result<Exit, ClientError> {
         pair.twins.iter().any(|it| it.ready),
         "a twin could take the name".to_owned(),
     );
+    for stranger in &pair.strangers {
+        say(false, format!("{stranger} is in this node's lb.yaml"));
+    }
     for twin in &pair.twins {
         let name = &twin.name;
         say(twin.up, format!("{name} is heard"));

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::guest_book::{Budget, GuestBook};
 use super::wire::{self, Bad, Key};
 use super::{Heartbeat, PairSettings};
 use crate::clock::{self, Moment};
@@ -25,13 +26,14 @@ const REMEMBERED: usize = 200;
 pub struct Link {
     shared: Arc<Shared>,
     sockets: Vec<UdpSocket>,
-    peers: HashMap<Name, Vec<SocketAddr>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     key: Key,
+    peers: HashMap<Name, Vec<SocketAddr>>,
+    guests: Mutex<GuestBook>,
     is_over: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
@@ -50,13 +52,22 @@ struct Rtt {
 
 impl Link {
     /// Binds this node's heartbeat addresses, and hands every genuine
-    /// heartbeat of a peer to `hear`.
+    /// heartbeat to `hear`: of a peer from its own addresses, and of nodes that
+    /// lb.yaml does not name from anywhere.
     pub fn start(
         settings: &PairSettings,
         hear: impl Fn(Heartbeat) + Clone + Send + 'static,
     ) -> io::Result<Self> {
+        let own = settings.node(&settings.me);
+        let others = settings.nodes.iter().filter(|it| it.name != settings.me);
+        let peers: HashMap<Name, Vec<SocketAddr>> = others
+            .map(|it| (it.name.clone(), it.heartbeat.clone()))
+            .collect();
+        let known: Vec<IpAddr> = peers.values().flatten().map(SocketAddr::ip).collect();
         let shared = Arc::new(Shared {
             key: Key::new(settings.secret.expose(), settings.name.as_str()),
+            peers,
+            guests: Mutex::default(),
             is_over: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -64,12 +75,6 @@ impl Link {
             bad: Default::default(),
             clock: Mutex::default(),
         });
-        let own = settings.node(&settings.me);
-        let others = settings.nodes.iter().filter(|it| it.name != settings.me);
-        let peers: HashMap<Name, Vec<SocketAddr>> = others
-            .map(|it| (it.name.clone(), it.heartbeat.clone()))
-            .collect();
-        let known: Vec<IpAddr> = peers.values().flatten().map(SocketAddr::ip).collect();
         let mut sockets = Vec::new();
         let mut threads = Vec::new();
         for address in own.into_iter().flat_map(|it| &it.heartbeat) {
@@ -90,7 +95,6 @@ impl Link {
         Ok(Self {
             shared,
             sockets,
-            peers,
             threads,
         })
     }
@@ -98,9 +102,10 @@ impl Link {
     /// Sends a heartbeat on every path. The network may lose it; it says no
     /// more than the next one.
     pub fn send(&self, heartbeat: &Heartbeat) {
-        let Some(addresses) = self.peers.get(&heartbeat.to) else {
+        let addresses = self.shared.addresses(&heartbeat.to);
+        if addresses.is_empty() {
             return;
-        };
+        }
         self.shared.note_sent(heartbeat);
         let bytes = wire::encode(heartbeat, &self.shared.key);
         for socket in &self.sockets {
@@ -149,19 +154,28 @@ impl Drop for Link {
 impl Shared {
     fn receive(&self, socket: &UdpSocket, known: &[IpAddr], hear: impl Fn(Heartbeat)) {
         let mut bytes = [0; wire::MOST_BYTES + 1];
+        let mut budget = Budget::new(clock::now());
         while !self.is_over.load(Ordering::Relaxed) {
             // Time-outs, and the ICMP errors of a twin that is down.
             let Ok((length, from)) = socket.recv_from(&mut bytes) else {
                 continue;
             };
+            let bytes = &bytes[..length];
             // Before any arithmetic: a flood from elsewhere costs a look.
-            if !known.contains(&from.ip()) {
+            let is_known = known.contains(&from.ip());
+            let is_checked = is_known || (self.key.is_named_by(bytes) && budget.take(clock::now()));
+            if !is_checked {
                 self.stranger.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            match wire::decode(&bytes[..length], &self.key) {
+            match wire::decode(bytes, &self.key) {
+                // A peer has its addresses in lb.yaml.
+                Ok(it) if !is_known && self.peers.contains_key(&it.from) => {
+                    self.stranger.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(heartbeat) => {
                     self.received.fetch_add(1, Ordering::Relaxed);
+                    self.note_guest(&heartbeat.from, from);
                     self.note_echo(&heartbeat);
                     hear(heartbeat);
                 }
@@ -169,6 +183,22 @@ impl Shared {
                     self.bad[bad as usize].fetch_add(1, Ordering::Relaxed);
                 }
             }
+        }
+    }
+
+    /// Where a node is reached.
+    fn addresses(&self, node: &Name) -> Vec<SocketAddr> {
+        if let Some(addresses) = self.peers.get(node) {
+            return addresses.clone();
+        }
+        let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.addresses(node, clock::now())
+    }
+
+    fn note_guest(&self, node: &Name, from: SocketAddr) {
+        if !self.peers.contains_key(node) {
+            let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+            guests.note(node, from, clock::now());
         }
     }
 

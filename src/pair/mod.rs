@@ -1,6 +1,7 @@
 //! Who holds the public name.
 
 mod driver;
+mod guest_book;
 mod link;
 mod message;
 mod plan;

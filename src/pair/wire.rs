@@ -17,6 +17,8 @@ use super::{Boot, Heard, Heartbeat, Hold, More, Role};
 use crate::types::{Name, Term};
 
 const MAGIC: &[u8; 4] = b"TDM1";
+/// The magic and the cluster.
+const HEAD: usize = 12;
 const TAG: usize = 16;
 /// The largest heartbeat: goes through every path of IPv4 and IPv6 in one
 /// piece, whatever later versions may add.
@@ -71,6 +73,12 @@ impl Key {
             hmac: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
             cluster: u64::from_le_bytes(first),
         }
+    }
+
+    /// Whether `bytes` say that they are of this pair, which anybody can say.
+    pub(super) fn is_named_by(&self, bytes: &[u8]) -> bool {
+        let mut reader = Reader(bytes);
+        reader.take(4) == Some(MAGIC) && reader.number() == Some(self.cluster)
     }
 
     fn tag(&self, bytes: &[u8]) -> [u8; TAG] {
@@ -145,10 +153,10 @@ pub fn decode(bytes: &[u8], key: &Key) -> Result<Heartbeat, Bad> {
     let signed = bytes.len().checked_sub(TAG).ok_or(Bad::Foreign)?;
     let (signed, tag) = bytes.split_at(signed);
     let mut reader = Reader(signed);
-    let is_ours = reader.take(4) == Some(MAGIC) && reader.number() == Some(key.cluster);
-    if !is_ours || bytes.len() > MOST_BYTES {
+    if !key.is_named_by(signed) || bytes.len() > MOST_BYTES {
         return Err(Bad::Foreign);
     }
+    let _head = reader.take(HEAD);
     if verify_slices_are_equal(&key.tag(signed), tag).is_err() {
         return Err(Bad::Signature);
     }

@@ -12,6 +12,7 @@ mod lasting;
 mod lease;
 mod leaving;
 mod links;
+mod membership;
 mod packets;
 mod resolver;
 mod seats;

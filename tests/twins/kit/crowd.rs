@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -76,9 +77,42 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// Ends a node in order.
+    pub fn end(&mut self, node: usize) {
+        let mut child = self.nodes[node].take().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        wait_until("it ends", || child.try_wait().unwrap().is_some());
+    }
+
+    /// Moves the name by order, and waits until all that run know.
+    pub fn hand_over(&self, from: usize, to: usize) {
+        let path = format!("/v1/pair/handover?to={}", name(to));
+        // It must have been reached since it started.
+        wait_until("it is taken", || {
+            self.asker(from).ask("POST", &path).contains("ordered")
+        });
+        wait_until("it has moved", || self.holders() == [to]);
+    }
+
+    fn asker(&self, node: usize) -> Asker {
+        Asker(self.dir.path().join(format!("{}.sock", name(node))))
+    }
+
     pub fn pair(&self, node: usize) -> Value {
-        let path = self.dir.path().join(format!("{}.sock", name(node)));
-        Asker(path).pair()
+        self.asker(node).pair()
+    }
+
+    pub fn metric(&self, node: usize, series: &str) -> f64 {
+        let text = self.asker(node).ask("GET", "/metrics");
+        let mut lines = text.lines();
+        let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |it| it.parse().unwrap())
+    }
+
+    pub fn log(&self, node: usize) -> String {
+        let file = self.dir.path().join(format!("{}.log", name(node)));
+        fs::read_to_string(file).unwrap_or_default()
     }
 
     pub fn term(&self, node: usize) -> u64 {
@@ -115,9 +149,7 @@ impl Drop for Crowd<'_> {
     fn drop(&mut self) {
         for node in 0..3 {
             if std::thread::panicking() {
-                let file = self.dir.path().join(format!("{}.log", name(node)));
-                let said = fs::read_to_string(file).unwrap_or_default();
-                eprintln!("{} said:\n{said}", name(node));
+                eprintln!("{} said:\n{}", name(node), self.log(node));
             }
             self.kill(node);
         }
