@@ -1,7 +1,6 @@
 //! `tandem check --online`: what only the machine and the network can tell.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
 use hyper::Method;
 
@@ -32,7 +31,7 @@ fn addresses(config: &Config, text: &mut String) -> u32 {
         let is_ours = running.as_ref().is_some_and(|it| {
             let address = seat.address.to_string();
             let mut binds = it.listeners.iter().flat_map(|it| &it.binds);
-            let is_admins = it.admin.bind.is_some_and(|it| is_at(it, &address));
+            let is_admins = it.admin.bind.is_some_and(|it| seat.address == it.into());
             let is_pairs = seat.is_of_pair() && it.pair.is_some();
             is_pairs || is_admins || binds.any(|it| it.address == address)
         });
@@ -50,10 +49,6 @@ fn addresses(config: &Config, text: &mut String) -> u32 {
         }
     }
     failed
-}
-
-fn is_at(bind: SocketAddr, address: &str) -> bool {
-    bind.to_string() == address
 }
 
 /// What runs by this file, if something does.

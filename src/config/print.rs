@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use super::scalar::show_duration;
 use super::{Config, PairConfig, PoolConfig};
-use crate::dns::rfc2136::Algorithm;
 use crate::event::LogFormat;
 use crate::health::{HttpProbe, MysqlProbe, ProbeKind, ProbeSettings, Tls, TlsName, Verify};
 use crate::pair::{Failback, Mode, PairSettings};
@@ -335,11 +334,7 @@ fn with_register(it: &PairConfig, serve: Value) -> Value {
         });
         if let Some(key) = &register.key {
             out["key"] = json!(key.name);
-            out["algorithm"] = json!(match key.algorithm {
-                Algorithm::HmacSha256 => "hmac-sha256",
-                Algorithm::HmacSha384 => "hmac-sha384",
-                Algorithm::HmacSha512 => "hmac-sha512",
-            });
+            out["algorithm"] = json!(key.algorithm.as_str());
             // Valid base64, so that what is printed can be checked.
             out["secret"] = json!("bWFza2VkIHNlY3JldCwgbm90IHRoZSByZWFsIG9uZQ==");
         }

@@ -18,8 +18,9 @@ pub enum Dialed {
     Connecting(TcpStream),
 }
 
-/// Begins to connect to `to`, from the one of `sources` whose `turn` it is. With a request in hand the end of the handshake waits for it, and both leave
-/// in one segment.
+/// Begins to connect to `to`, from the one of `sources` whose `turn` it is. With
+/// a request in hand the end of the handshake waits for it, and both leave in
+/// one segment.
 ///
 /// The stream to a unix socket is the same type: it is read, written and closed
 /// by the same calls, and only TCP's own options fail on it.

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::int_option;
-use crate::types::{NoSource, Sources};
+use crate::types::{NoSource, OwnFault, Sources};
 
 /// Binds `socket`, which is to connect to `to`, to the one of `sources` whose
 /// `turn` it is, or to the next that is an address of this machine: a floating
@@ -19,13 +19,10 @@ use crate::types::{NoSource, Sources};
 /// together would have the 28,000 connections that each of them can have.
 pub fn bind(socket: &impl AsFd, sources: &Sources, turn: usize, to: SocketAddr) -> io::Result<()> {
     let mut bound = Ok(());
-    for i in 0..sources.len() {
-        let Some(source) = sources.at(turn.wrapping_add(i)) else {
-            break;
-        };
+    for source in sources.from(turn) {
         bound = bind_to(socket, source, to);
-        let is_absent = matches!(&bound, Err(error) if error.raw_os_error().is_none());
-        if !is_absent {
+        let fault = bound.as_ref().err().and_then(OwnFault::of_connect);
+        if fault != Some(OwnFault::NoSource) {
             break;
         }
     }

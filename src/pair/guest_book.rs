@@ -15,29 +15,55 @@ const KEPT: Duration = Duration::from_secs(2);
 /// nodes that speak a hundred times a second. A flood costs no more than that.
 const CHECKED: u32 = 1000;
 
-/// The addresses of guests. Whoever has recorded a datagram can write one in,
-/// and is then sent as many heartbeats as he sends, at most.
+/// Answers to one datagram: two, for one of them may be lost.
+const ANSWERS: u32 = 2;
+/// Answers that an address may have saved.
+const SAVED: u32 = 8;
+
+/// The addresses of guests. Whoever has recorded a datagram can write any
+/// address in; it is sent two heartbeats for each datagram, at most.
 #[derive(Debug, Default)]
-pub(super) struct GuestBook(Vec<(Name, SocketAddr, Moment)>);
+pub(super) struct GuestBook(Vec<Guest>);
+
+#[derive(Debug)]
+struct Guest {
+    name: Name,
+    from: SocketAddr,
+    spoke: Moment,
+    answers: u32,
+}
 
 impl GuestBook {
     /// Takes note of a signed datagram.
     pub(super) fn note(&mut self, name: &Name, from: SocketAddr, now: Moment) {
-        self.0.retain(|(_, _, at)| now.since(*at) < KEPT);
+        self.0.retain(|it| now.since(it.spoke) < KEPT);
         let has_room = self.0.len() < MOST;
-        let known = self.0.iter_mut().find(|it| it.0 == *name && it.1 == from);
-        match known {
-            Some((_, _, at)) => *at = now,
-            None if has_room => self.0.push((name.clone(), from, now)),
+        let mut all = self.0.iter_mut();
+        match all.find(|it| it.name == *name && it.from == from) {
+            Some(guest) => {
+                guest.spoke = now;
+                guest.answers = (guest.answers + ANSWERS).min(SAVED);
+            }
+            None if has_room => self.0.push(Guest {
+                name: name.clone(),
+                from,
+                spoke: now,
+                answers: ANSWERS,
+            }),
             None => {}
         }
     }
 
-    /// Where to answer a guest.
-    pub(super) fn addresses(&self, name: &Name, now: Moment) -> Vec<SocketAddr> {
-        let all = self.0.iter();
-        let all = all.filter(|it| it.0 == *name && now.since(it.2) < KEPT);
-        all.map(|it| it.1).collect()
+    /// Where to answer a guest, once.
+    pub(super) fn answer(&mut self, name: &Name, now: Moment) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for guest in self.0.iter_mut().filter(|it| it.name == *name) {
+            if now.since(guest.spoke) < KEPT && guest.answers > 0 {
+                guest.answers -= 1;
+                addresses.push(guest.from);
+            }
+        }
+        addresses
     }
 }
 
@@ -80,17 +106,30 @@ mod tests {
         let from: SocketAddr = "192.0.2.3:7946".parse().unwrap();
         book.note(&name, from, at(0));
         book.note(&name, from, at(1000));
-        assert_eq!(book.addresses(&name, at(2500)), [from]);
-        assert!(
-            book.addresses(&Name::new("lb4").unwrap(), at(2500))
-                .is_empty()
-        );
-        assert!(book.addresses(&name, at(3000)).is_empty());
+        assert_eq!(book.answer(&name, at(2500)), [from]);
+        let other = Name::new("lb4").unwrap();
+        assert!(book.answer(&other, at(2500)).is_empty());
+        assert!(book.answer(&name, at(3000)).is_empty());
         // However many addresses a recording comes from.
         for port in 1..100 {
             book.note(&name, SocketAddr::new(from.ip(), port), at(4000));
         }
-        assert_eq!(book.addresses(&name, at(4000)).len(), MOST);
+        assert_eq!(book.answer(&name, at(4000)).len(), MOST);
+    }
+
+    #[test]
+    fn a_recording_makes_no_more_traffic_than_twice_its_own() {
+        let mut book = GuestBook::default();
+        let name = Name::new("lb3").unwrap();
+        let victim: SocketAddr = "192.0.2.3:7946".parse().unwrap();
+        let mut sent = 0;
+        for ms in (0..60_000).step_by(50) {
+            if ms % 1000 == 0 {
+                book.note(&name, victim, at(ms));
+            }
+            sent += book.answer(&name, at(ms)).len();
+        }
+        assert_eq!(sent, 2 * 60);
     }
 
     #[test]

@@ -186,13 +186,13 @@ impl Shared {
         }
     }
 
-    /// Where a node is reached.
+    /// Where a node is reached, for one heartbeat.
     fn addresses(&self, node: &Name) -> Vec<SocketAddr> {
         if let Some(addresses) = self.peers.get(node) {
             return addresses.clone();
         }
-        let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.addresses(node, clock::now())
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.answer(node, clock::now())
     }
 
     fn note_guest(&self, node: &Name, from: SocketAddr) {

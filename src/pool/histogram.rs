@@ -1,6 +1,5 @@
 //! Durations, counted by their length.
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ pub trait Scale {
 
 /// How long connections live: from one request on the loopback interface to an
 /// hour.
-#[derive(Debug)]
-pub enum Lives {}
+#[derive(Debug, Default)]
+pub struct Lives;
 
 impl Scale for Lives {
     const BOUNDS: [u64; BUCKETS] = [
@@ -43,8 +42,8 @@ impl Scale for Lives {
 
 /// How long one waits for an answer: from a handshake on the loopback interface
 /// to the longest timeouts.
-#[derive(Debug)]
-pub enum Waits {}
+#[derive(Debug, Default)]
+pub struct Waits;
 
 impl Scale for Waits {
     const BOUNDS: [u64; BUCKETS] = [
@@ -54,26 +53,11 @@ impl Scale for Waits {
 }
 
 /// A histogram of durations with one writer.
+#[derive(Debug, Default)]
 pub struct Histogram<S> {
     buckets: [Cell; BUCKETS + 1],
     sum_micros: Cell,
-    scale: PhantomData<fn() -> S>,
-}
-
-impl<S> Default for Histogram<S> {
-    fn default() -> Self {
-        Self {
-            buckets: Default::default(),
-            sum_micros: Cell::default(),
-            scale: PhantomData,
-        }
-    }
-}
-
-impl<S> fmt::Debug for Histogram<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.buckets).finish()
-    }
+    scale: PhantomData<S>,
 }
 
 impl<S: Scale> Histogram<S> {
@@ -95,21 +79,11 @@ impl<S: Scale> Histogram<S> {
 }
 
 /// What several histograms counted together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Totals<S> {
     buckets: [u64; BUCKETS + 1],
     sum_micros: u64,
-    scale: PhantomData<fn() -> S>,
-}
-
-impl<S> Default for Totals<S> {
-    fn default() -> Self {
-        Self {
-            buckets: [0; BUCKETS + 1],
-            sum_micros: 0,
-            scale: PhantomData,
-        }
-    }
+    scale: PhantomData<S>,
 }
 
 impl<S: Scale> Totals<S> {

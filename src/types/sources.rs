@@ -25,7 +25,7 @@ impl Sources {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + Clone {
         self.0.iter().copied()
     }
 
@@ -46,10 +46,10 @@ impl Sources {
         Self(self.iter().filter(fits).collect())
     }
 
-    /// The one whose turn it is.
-    pub fn at(&self, turn: usize) -> Option<IpAddr> {
-        let at = turn.checked_rem(self.len())?;
-        self.0.get(at).copied()
+    /// All of them, beginning with the one whose turn it is.
+    pub fn from(&self, turn: usize) -> impl Iterator<Item = IpAddr> {
+        let first = turn.checked_rem(self.len()).unwrap_or(0);
+        self.iter().cycle().skip(first).take(self.len())
     }
 }
 
@@ -59,15 +59,16 @@ mod tests {
 
     #[test]
     fn they_come_in_turn_and_fit_the_family() {
-        assert_eq!(Sources::default().at(7), None);
+        assert_eq!(Sources::default().from(7).next(), None);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (a, b, six) = (ip("10.0.0.1"), ip("10.0.0.2"), ip("2001:db8::1"));
         let all = Sources::new(vec![a, six, b]);
         let to = |text: &str| Endpoint::Tcp(text.parse().unwrap());
         let v4 = all.towards(Some(&to("192.0.2.1:80")));
-        assert_eq!([v4.at(0), v4.at(1), v4.at(2)], [Some(a), Some(b), Some(a)]);
+        let from = |turn| v4.from(turn).collect::<Vec<_>>();
+        assert_eq!([from(0), from(1), from(2)], [[a, b], [b, a], [a, b]]);
         let v6 = all.towards(Some(&to("[2001:db8::2]:80")));
-        assert_eq!([v6.at(0), v6.at(1)], [Some(six), Some(six)]);
+        assert_eq!(v6.from(1).collect::<Vec<_>>(), [six]);
         let none = v4.towards(Some(&to("[2001:db8::2]:80")));
         assert_eq!(none, v4, "never an address that was not asked for");
     }

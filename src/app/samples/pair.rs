@@ -16,8 +16,8 @@ pub(super) fn pair(twin: &Twin, out: &mut Vec<Sample>) {
     election(twin, &mut out);
     link(twin, &mut out);
     for it in twin.observed() {
-        let labels = [it.server.to_string()];
-        out.flag(&metrics::DNS_OBSERVED_MATCH, &[&labels[0]], it.matches);
+        let server = it.server.to_string();
+        out.flag(&metrics::DNS_OBSERVED_MATCH, &[&server], it.matches);
     }
     if let Some(registry) = twin.registry() {
         register(registry, &mut out);

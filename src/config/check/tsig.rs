@@ -7,12 +7,6 @@ use crate::config::scalar::word;
 use crate::dns::rfc2136::{Algorithm, TsigKey};
 use crate::types::Secret;
 
-const ALGORITHMS: [(&str, Algorithm); 3] = [
-    ("hmac-sha256", Algorithm::HmacSha256),
-    ("hmac-sha384", Algorithm::HmacSha384),
-    ("hmac-sha512", Algorithm::HmacSha512),
-];
-
 /// The settings of the key, of which a file that a name server's tool has
 /// written says all.
 pub(super) fn read(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<TsigKey> {
@@ -23,7 +17,7 @@ pub(super) fn read(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<TsigK
         None => None,
     };
     let mut algorithm = file.as_ref().map(|it| it.algorithm);
-    reader.set_some(fields, "algorithm", &mut algorithm, word(&ALGORITHMS));
+    reader.set_some(fields, "algorithm", &mut algorithm, word(&Algorithm::WORDS));
     let file_path = fields.path("secret_file");
     match (&file, &name) {
         (None, None) => {
@@ -41,7 +35,10 @@ pub(super) fn read(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Option<TsigK
     if let Some(file) = &file
         && algorithm != Some(file.algorithm)
     {
-        let what = format!("the file says that the key is for {}", file.word());
+        let what = format!(
+            "the file says that the key is for {}",
+            file.algorithm.as_str()
+        );
         reader.fault(stands.at, file_path, what, "leave algorithm out");
         return None;
     }
@@ -123,7 +120,7 @@ impl KeyFile {
         // BIND says `key "name" {`, Knot has a list of keys with an `id` each.
         let name = after(if text.contains('{') { "key" } else { "id" });
         let algorithm = after("algorithm").map(|word| {
-            let mut known = ALGORITHMS.iter();
+            let mut known = Algorithm::WORDS.iter();
             known.find(|(it, _)| word.eq_ignore_ascii_case(it))
         });
         Some(match (name, algorithm) {
@@ -137,12 +134,6 @@ impl KeyFile {
                 secret,
             )),
         })
-    }
-
-    fn word(&self) -> &'static str {
-        let mut known = ALGORITHMS.iter();
-        let found = known.find(|(_, it)| *it == self.algorithm);
-        found.map_or("", |(word, _)| word)
     }
 }
 

@@ -66,6 +66,24 @@ pub enum Algorithm {
     HmacSha512,
 }
 
+impl Algorithm {
+    /// Every algorithm, by its word in lb.yaml and in the files of servers.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        (Self::HmacSha256.as_str(), Self::HmacSha256),
+        (Self::HmacSha384.as_str(), Self::HmacSha384),
+        (Self::HmacSha512.as_str(), Self::HmacSha512),
+    ];
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha384 => "hmac-sha384",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
+}
+
 /// What is wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
