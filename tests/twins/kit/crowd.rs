@@ -104,10 +104,7 @@ impl<'a> Crowd<'a> {
     }
 
     pub fn metric(&self, node: usize, series: &str) -> f64 {
-        let text = self.asker(node).ask("GET", "/metrics");
-        let mut lines = text.lines();
-        let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |it| it.parse().unwrap())
+        self.asker(node).metric(series)
     }
 
     pub fn log(&self, node: usize) -> String {

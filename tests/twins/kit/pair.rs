@@ -201,16 +201,8 @@ impl Pair {
         serde_json::from_str(&answer).unwrap_or(Value::Null)
     }
 
-    /// The value of a series in a node's metrics, labels and all.
     pub fn metric(&self, node: usize, series: &str) -> f64 {
-        // All are of one pair.
-        let text = self.asker(node).ask("GET", "/metrics");
-        let pair = format!("pair=\"{NAME}\"");
-        let text = text.replace(&format!("{{{pair}}}"), "");
-        let text = text.replace(&format!("{pair},"), "");
-        let mut lines = text.lines();
-        let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |it| it.parse().unwrap())
+        self.asker(node).metric(series)
     }
 
     pub fn pair(&self, node: usize) -> Value {
@@ -280,6 +272,18 @@ impl Asker {
         stream.read_to_string(&mut answer)?;
         let body = answer.split_once("\r\n\r\n");
         Ok(body.map_or(String::new(), |(_, body)| body.to_owned()))
+    }
+
+    /// The value of a series in the node's metrics, with all its labels but
+    /// `pair`: all are of one pair.
+    pub fn metric(&self, series: &str) -> f64 {
+        let pair = format!("pair=\"{NAME}\"");
+        let text = self.ask("GET", "/metrics");
+        let text = text.replace(&format!("{{{pair}}}"), "");
+        let text = text.replace(&format!("{pair},"), "");
+        let mut lines = text.lines();
+        let value = lines.find_map(|it| it.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |it| it.parse().unwrap())
     }
 
     pub fn pair(&self) -> Value {
