@@ -1,6 +1,6 @@
 //! Walking the tree, and keeping every fault that is found on the way.
 
-use std::path::{Path, PathBuf};
+mod secrets;
 
 use super::fields::{Entry, Fields, join};
 use super::given::Given;
@@ -12,9 +12,6 @@ use super::scalar::{Parsed, Wrong, means_off};
 use super::surroundings::Surroundings;
 use super::warning::Warning;
 use crate::types::{Name, Secret, Taint};
-
-/// What stands in the place of a secret in a message.
-const HIDDEN: &str = "***";
 
 /// Whether the setting at `path` is a map or `off`.
 fn can_be_off(path: &str) -> bool {
@@ -274,22 +271,6 @@ impl<'a> Reader<'a> {
         Some(self.read_text(node, path)?.value)
     }
 
-    /// The same for a text that nobody is to see.
-    pub(super) fn secret(&mut self, node: &Node, path: &str) -> Option<Secret> {
-        let Replaced { value: text, parts } = self.replaced(node, path)?;
-        if parts.is_empty() {
-            let warning = (node.at, path.to_owned(), Warning::InlineSecret);
-            self.warnings.push(warning);
-        }
-        let parts = parts.into_iter().map(|(value, _)| Private {
-            path: path.to_owned(),
-            value,
-        });
-        self.private.extend(parts);
-        self.keep(path, &text);
-        Some(Secret::new(text))
-    }
-
     fn read_text(&mut self, node: &Node, path: &str) -> Option<Text> {
         let Replaced { value, parts } = self.replaced(node, path)?;
         let shown = match &node.value {
@@ -466,61 +447,6 @@ impl<'a> Reader<'a> {
                 None
             }
         }
-    }
-
-    /// The file that `node` names, and what is in it.
-    pub(super) fn named_file(&mut self, node: &Node, path: &str) -> Option<(PathBuf, String)> {
-        let (_, file, text) = self.file(node, path)?;
-        Some((file, text))
-    }
-
-    /// The same, with its name as the setting has it.
-    fn file(&mut self, node: &Node, path: &str) -> Option<(String, PathBuf, String)> {
-        // Nobody is sent the name of a file.
-        let too_short = self.too_short;
-        let name = self.text(node, path)?;
-        self.too_short = too_short;
-        let file = self.around.folder().join(Path::new(&name));
-        match self.around.read_file(&file) {
-            Ok(text) => Some((name, file, text)),
-            Err(error) => {
-                let what = format!("cannot read {name:?}: {error}");
-                self.fault(node.at, path, what, None);
-                None
-            }
-        }
-    }
-
-    /// A secret from the file that `node` names.
-    pub(super) fn secret_file(&mut self, node: &Node, path: &str) -> Option<Secret> {
-        let (name, file, text) = self.file(node, path)?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        if text.is_empty() {
-            self.fault(node.at, path, format!("{name:?} is empty"), None);
-            return None;
-        }
-        if self.around.is_open_to_all(&file) {
-            let what = format!("everybody on this machine may read {name:?}");
-            self.fault(node.at, path, what, "chmod o= the file");
-            return None;
-        }
-        self.keep(path, text);
-        Some(Secret::new(text))
-    }
-
-    /// Remembers the secret `value` of the setting at `path`.
-    pub(super) fn keep(&mut self, path: &str, value: &str) {
-        self.hide(value, HIDDEN);
-        self.private.push(Private {
-            path: path.to_owned(),
-            value: Secret::new(value),
-        });
-    }
-
-    /// From now on `value` is shown as `shown`.
-    fn hide(&mut self, value: &str, shown: &str) {
-        self.taint.hide(value, shown);
-        self.too_short += usize::from(!Taint::finds(value));
     }
 }
 

@@ -157,6 +157,11 @@ mod tests {
             timeout: within,
             is_hushed: false,
         };
+        told(&settings).await
+    }
+
+    /// Runs it with news that say something in each place.
+    async fn told(settings: &HookSettings) -> Result<(), HookError> {
         let claim = Claim {
             term: Term(7),
             holder: Name::new("lb2").unwrap(),
@@ -169,7 +174,7 @@ mod tests {
             claim: &claim,
             addresses: &["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         };
-        run(&settings, &news).await
+        run(settings, &news).await
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -196,18 +201,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_with_a_short_secret_is_not_repeated() {
-        let claim = Claim {
-            term: Term(7),
-            holder: Name::new("lb2").unwrap(),
-            nonce: 0,
-        };
-        let news = News {
-            name: "lb.example.com",
-            node: &claim.holder,
-            role: "standby",
-            claim: &claim,
-            addresses: &[],
-        };
         let script = ["/bin/sh", "-c", "echo no abc >&2; exit 3"];
         for (command, said) in [
             (&script[..], "the command: exit status: 3"),
@@ -221,7 +214,7 @@ mod tests {
                 is_hushed: true,
                 ..HookSettings::new(command)
             };
-            let error = run(&settings, &news).await.unwrap_err();
+            let error = told(&settings).await.unwrap_err();
             assert_eq!(error.to_string(), said);
         }
     }
@@ -229,21 +222,9 @@ mod tests {
     #[tokio::test]
     async fn a_missing_command_cannot_be_started() {
         let settings = HookSettings::new(vec!["/nonexistent/command".to_owned()]);
-        let claim = Claim {
-            term: Term(1),
-            holder: Name::new("a").unwrap(),
-            nonce: 0,
-        };
-        let news = News {
-            name: "a",
-            node: &claim.holder,
-            role: "holder",
-            claim: &claim,
-            addresses: &[],
-        };
-        let error = run(&settings, &news).await;
+        let error = told(&settings).await;
         assert!(matches!(error, Err(HookError::Spawn { .. })), "{error:?}");
-        let error = run(&HookSettings::new(Vec::new()), &news).await;
+        let error = told(&HookSettings::new(Vec::new())).await;
         assert!(matches!(error, Err(HookError::Spawn { .. })), "{error:?}");
     }
 
